@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * How one rank's share of a KV cache lies in memory, as strided axes.
+ *
+ * The keys and values of (layer, block, head, token) are two runs of bytes, K and V. Each
+ * has an offset and a stride per axis, so that every arrangement in use is the same
+ * struct: K and V side by side per token, in halves per block, or tensors apart; MLA is K
+ * alone with one head. Strides are bytes. The memory itself, and which layers and heads
+ * of the model this rank holds, are said when the cache is opened (segue/cache.h).
+ */
+#ifndef SEGUE_LAYOUT_H
+#define SEGUE_LAYOUT_H
+
+#include <segue/status.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum segue_dtype {
+    SEGUE_DTYPE_BYTES = 0, /* opaque: never converted, must be equal on both sides */
+    SEGUE_DTYPE_FP32 = 1,
+    SEGUE_DTYPE_FP16 = 2,
+    SEGUE_DTYPE_BF16 = 3,
+};
+
+/* K or V of every (layer, block, head, token): `bytes` at offset + layer*l + block*b +
+ * head*h + token*t. */
+struct segue_layout_part {
+    uint32_t
+        bytes; /* head size x element size; 0: this part does not exist (MLA has no V) */
+    uint64_t offset;                    /* bytes from the start of the layer's memory */
+    uint64_t layer, block, head, token; /* strides, bytes; `layer` is unused when layers
+                                           have regions of their own */
+};
+
+struct segue_layout {
+    size_t size;           /* sizeof(struct segue_layout), set by SEGUE_LAYOUT_INIT */
+    uint32_t dtype;        /* enum segue_dtype */
+    uint32_t layers;       /* layers this rank holds */
+    uint32_t blocks;       /* blocks in the cache */
+    uint32_t block_tokens; /* tokens a block */
+    uint32_t heads;        /* KV heads this rank holds */
+    struct segue_layout_part k, v;
+};
+#define SEGUE_LAYOUT_INIT                                                                \
+    {                                                                                    \
+        .size = sizeof(struct segue_layout)                                              \
+    }
+
+/* What: fills `out` for one of the named orders: "LBHNC" (alias "hnd"), "LBNHC" (alias
+ * "nhd"), "LHBNC", "BLHNC", "BLNHC", "BHLNC"; outermost axis first, no padding, C holding
+ * K then V of one token. The letters are vLLM's KVCacheLayout names. Units: head_size in
+ * elements. Errors: E_INVALID naming the order or the number; E_RANGE when the product
+ * overflows 63 bits. Pure; any thread. */
+SEGUE_API enum segue_status segue_layout_named(const char *order, enum segue_dtype dtype,
+                                               uint32_t layers, uint32_t blocks,
+                                               uint32_t block_tokens, uint32_t heads,
+                                               uint32_t head_size,
+                                               struct segue_layout *out);
+
+/* What: bytes from the start of the memory to just past the last byte the layout touches.
+ * 0 when it overflows 63 bits. Pure. */
+SEGUE_API uint64_t segue_layout_bytes(const struct segue_layout *layout);
+
+/* What: whether the layout is sound: sizes positive, no overflow, no two (layer, block,
+ * head, token) sharing a byte. Errors: E_INVALID or E_RANGE with the sentence. Pure. */
+SEGUE_API enum segue_status segue_layout_check(const struct segue_layout *layout);
+
+/* What: writes "nhd", "hnd", "LHBNC", ... when the strides are those of a named order,
+ * else "strided". Static storage. Pure. */
+SEGUE_API const char *segue_layout_name(const struct segue_layout *layout);
+
+/* What: bytes of one element; 1 for SEGUE_DTYPE_BYTES. "fp32", "fp16", "bf16", "bytes"
+ * and back (0 or E_INVALID). Pure. */
+SEGUE_API uint32_t segue_dtype_size(enum segue_dtype dtype);
+SEGUE_API const char *segue_dtype_name(enum segue_dtype dtype);
+SEGUE_API enum segue_status segue_dtype_find(const char *name, enum segue_dtype *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

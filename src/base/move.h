@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a copy is: moves x spans. The planner makes the moves once for two layouts
+ * (O(layers) of them); a hand-off binds them to its blocks with one array of spans shared
+ * by all its moves. Whoever copies does, for every move and every span,
+ *
+ *     for each index of dim[0], dim[1], ... (outermost first), then for each token t of
+ * the span: src = src_offset + sum(index * dim.src) + span.src_block * src_block +
+ * (span.src_token + t) * src_token dst = dst_offset + sum(index * dim.dst) +
+ * span.dst_block * dst_block + (span.dst_token + t) * dst_token copy `run` bytes from
+ * region[src_region].base + src to region[dst_region].base + dst
+ *
+ * in any order it likes; a byte stream (segue_cursor) takes exactly the order written
+ * here, moves before dims before spans. Nothing here is checked: segue_moves_check()
+ * proves once that no index leaves its region, and only then may bytes move.
+ */
+#ifndef BASE_MOVE_H
+#define BASE_MOVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <segue/status.h>
+
+#define SEGUE_MOVE_DIMS 4
+
+struct segue_dim {
+    uint32_t count;
+    uint64_t src, dst; /* bytes from one index to the next on each side */
+};
+
+struct segue_move {
+    uint32_t src_region, dst_region; /* indices into the copy's two tables of regions */
+    uint64_t src_offset, dst_offset; /* bytes to (block 0, token 0, all dims 0) */
+    uint64_t src_block, dst_block;   /* bytes from one block to the next */
+    uint64_t src_token, dst_token;   /* bytes from one token of a block to the next */
+    uint32_t run; /* contiguous source bytes; the destination's are the same, scaled by
+                     the conversion */
+    uint8_t from,
+        to;       /* enum segue_dtype of each side; equal: bytes are copied as they are */
+    uint8_t dims; /* how many of dim[] are used */
+    struct segue_dim dim[SEGUE_MOVE_DIMS];
+};
+
+/* A stretch of tokens that stays inside one block on both sides. */
+struct segue_span {
+    uint32_t src_block, src_token, dst_block, dst_token, tokens;
+};
+
+/* One side's memory, by region index. `base` is an address the copying device reaches. */
+struct segue_extent {
+    char *base;
+    uint64_t len; /* bytes */
+};
+
+/* A whole copy: borrowed by whoever carries it out until it is done. */
+struct segue_transfer {
+    const struct segue_move *moves;
+    size_t n_moves;
+    const struct segue_span *spans;
+    size_t n_spans;
+};
+
+/* What: whether every byte of `t` lies inside its regions (lengths only, bases are not
+ * read). Any overflow is outside. Returns E_RANGE with a sentence naming the move, the
+ * side and the numbers. Pure. */
+enum segue_status segue_transfer_check(const struct segue_transfer *t,
+                                       const struct segue_extent *src, size_t n_src,
+                                       const struct segue_extent *dst, size_t n_dst);
+
+/* What: source bytes the transfer carries. Pure. */
+uint64_t segue_transfer_bytes(const struct segue_transfer *t);
+
+/* One contiguous piece on both sides. */
+struct segue_piece {
+    uint32_t src_region, dst_region;
+    uint64_t src_offset, dst_offset;
+    uint64_t len; /* bytes; equal on both sides, as a cursor never converts */
+};
+
+/* Walks a transfer in stream order and yields maximal contiguous pieces (consecutive
+ * tokens, dims and spans are merged). */
+struct segue_cursor {
+    const struct segue_transfer *t;
+    size_t move, span;
+    uint32_t index[SEGUE_MOVE_DIMS], token;
+    struct segue_piece held; /* what was handed out in part or looked ahead */
+    bool ended;
+};
+
+void segue_cursor_init(struct segue_cursor *c, const struct segue_transfer *t);
+
+/* What: the next piece of at most `max` bytes (0: no limit; a longer piece is handed out
+ * in parts). false at the end. */
+bool segue_cursor_next(struct segue_cursor *c, uint64_t max, struct segue_piece *piece);
+
+#endif

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The planner: compiles (producer geometry -> consumer geometry) into moves, and binds
+ * them to block lists as spans. Pure.
+ *
+ * A plan covers exactly the layers and heads both sides hold: a consumer rank runs one
+ * plan against every producer rank it overlaps (choosing, among replicas of a head, the
+ * first that has it), and together they write every byte of the consumer's share once.
+ * Heads and K/V parts become dims; K and V, layers and heads that lie evenly spaced on
+ * both sides are folded, contiguous ones become one longer run. So a plan has O(layers)
+ * moves, often one.
+ */
+#ifndef KV_PLAN_H
+#define KV_PLAN_H
+
+#include "base/move.h"
+#include "kv/geometry.h"
+
+struct segue_plan {
+    struct segue_move *moves; /* owned: one block, freed by segue_plan_free */
+    uint32_t n_moves;
+    uint64_t bytes_per_token;  /* source bytes one token carries in this plan; 0: the two
+                                  sides do not overlap */
+    uint32_t src_run, dst_run; /* contiguous bytes on each side for one block's worth of
+                                  tokens, at best (selection reads them) */
+};
+
+/* What: the plan from `src` to `dst`. E_MISMATCH, naming both values, when they cannot
+ * fit: layers_total, heads_total, head size, element type without a converter. A plan
+ * with bytes_per_token 0 is legal: nothing to do between these two. */
+enum segue_status segue_plan_build(const struct segue_geometry *src,
+                                   const struct segue_geometry *dst,
+                                   struct segue_plan *out);
+void segue_plan_free(struct segue_plan *plan);
+
+/* What: the geometry of the packed wire order (layer, head, token, content K then V) for
+ * the overlap of `src` and `dst`, `tokens` tokens and layers [first, first + layers) of
+ * that overlap: one region, one block, in the producer's dtype. So the producer's half is
+ * plan_build(src, wire) and the consumer's half plan_build(wire, dst). */
+enum segue_status segue_geometry_wire(const struct segue_geometry *src,
+                                      const struct segue_geometry *dst, uint32_t first,
+                                      uint32_t layers, uint32_t tokens,
+                                      struct segue_geometry *out);
+
+/* What: spans that carry tokens [first, first + tokens) of a sequence whose tokens lie in
+ * order in src_blocks (src_block_tokens each) into dst_blocks. Token `i` of the sequence
+ * is token i % block_tokens of block i / block_tokens on both sides. Needs at most
+ * segue_spans_max(...) entries. E_RANGE when a list is too short, naming which. Pure. */
+size_t segue_spans_max(uint32_t src_block_tokens, uint32_t dst_block_tokens,
+                       uint64_t first, uint64_t tokens);
+enum segue_status segue_spans_bind(const uint32_t *src_blocks, size_t n_src,
+                                   uint32_t src_block_tokens, const uint32_t *dst_blocks,
+                                   size_t n_dst, uint32_t dst_block_tokens,
+                                   uint64_t first, uint64_t tokens,
+                                   struct segue_span *spans, size_t *n_spans);
+
+#endif
