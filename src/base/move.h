@@ -1,18 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a copy is: moves x spans. The planner makes the moves once for two layouts
- * (O(layers) of them); a hand-off binds them to its blocks with one array of spans shared
- * by all its moves. Whoever copies does, for every move and every span,
+ * What a copy is: moves x spans. The planner makes the moves once for two layouts (O(layers) of
+ * them); a hand-off binds them to its blocks with one array of spans shared by all its moves.
+ * Whoever copies does, for every move and every span,
  *
- *     for each index of dim[0], dim[1], ... (outermost first), then for each token t of
- * the span: src = src_offset + sum(index * dim.src) + span.src_block * src_block +
- * (span.src_token + t) * src_token dst = dst_offset + sum(index * dim.dst) +
- * span.dst_block * dst_block + (span.dst_token + t) * dst_token copy `run` bytes from
- * region[src_region].base + src to region[dst_region].base + dst
+ *   for each index of dim[0], dim[1], ... (outermost first), then for each token t of the span:
+ *     src = src_offset + sum(index * dim.src) + span.src_block * src_block
+ *                                             + (span.src_token + t) * src_token
+ *     dst = the same with the dst fields
+ *     copy `run` bytes from region[src_region].base + src to region[dst_region].base + dst
  *
- * in any order it likes; a byte stream (segue_cursor) takes exactly the order written
- * here, moves before dims before spans. Nothing here is checked: segue_moves_check()
- * proves once that no index leaves its region, and only then may bytes move.
+ * in any order it likes. A byte stream (segue_cursor) takes exactly the order written here: moves,
+ * then dims, then spans, then tokens; so two sides that hold the same moves agree on the order of
+ * the bytes whatever their block ids. Nothing here is checked: segue_transfer_check() proves once
+ * that no index leaves its region, and only then may bytes move.
  */
 #ifndef BASE_MOVE_H
 #define BASE_MOVE_H
@@ -34,8 +35,8 @@ struct segue_move {
     uint64_t src_offset, dst_offset; /* bytes to (block 0, token 0, all dims 0) */
     uint64_t src_block, dst_block;   /* bytes from one block to the next */
     uint64_t src_token, dst_token;   /* bytes from one token of a block to the next */
-    uint32_t run; /* contiguous source bytes; the destination's are the same, scaled by
-                     the conversion */
+    uint32_t
+        run; /* contiguous source bytes; at the destination scaled by the conversion */
     uint8_t from,
         to;       /* enum segue_dtype of each side; equal: bytes are copied as they are */
     uint8_t dims; /* how many of dim[] are used */
