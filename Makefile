@@ -1,16 +1,73 @@
 # SPDX-License-Identifier: Apache-2.0
 # A short front for meson and ninja. `make help` lists what there is.
+#   make test SETUP=true   leaves out the look for missing packages
+#   make install DESTDIR=/somewhere PREFIX=/usr
 BUILD ?= build
+SETUP ?= scripts/setup
+SEGUE = $(BUILD)/segue
 
-.PHONY: build test lint install help
+.PHONY: build demo test bench lint install help clean
+.PHONY: test-asan test-tsan fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
+
 build: $(BUILD)/build.ninja  ## compile everything into build/
-	ninja -C $(BUILD)
+	@ninja -C $(BUILD)
 
-$(BUILD)/build.ninja:
-	meson setup $(BUILD)
+# Configured again when packages came or went: what was missing may be there now.
+$(BUILD)/build.ninja: $(wildcard /var/lib/dpkg/status)
+	@if [ -f $@ ]; then meson setup --reconfigure $(BUILD); else meson setup $(BUILD); fi
 
-test: build  ## run the tests
-	meson test -C $(BUILD) --print-errorlogs
+demo:  ## install what is missing, fetch the model, hand a request over and check the answer
+	@$(SETUP) build demo
+	@$(MAKE) --no-print-directory build
+	@if [ -x scripts/fetch-model ]; then scripts/fetch-model; fi
+	@$(SEGUE) demo
+
+test:  ## install what is missing, build, run every test that needs no special hardware
+	@$(SETUP) build test
+	@$(MAKE) --no-print-directory build
+	@meson test -C $(BUILD) --no-rebuild --print-errorlogs
+
+test-asan:  ## every test under the address and undefined-behaviour sanitizers
+	@$(SETUP) build test
+	@scripts/test-sanitized asan
+
+test-tsan:  ## unit and conformance tests under the thread sanitizer
+	@$(SETUP) build test
+	@scripts/test-sanitized tsan
+
+fuzz:  ## fuzz every decoder for FUZZ_SECONDS (30) each
+	@$(SETUP) build test fuzz
+	@scripts/fuzz
+
+lint:  ## formatting, layers, script syntax
+	@$(SETUP) build test lint
+	@$(MAKE) --no-print-directory build
+	@scripts/lint $(BUILD)
+
+# `segue bench` is there once the command lists it.
+bench: BENCH = handoff
+bench-router: BENCH = router
+bench bench-router:  ## measure hand-offs; the router
+	@$(SETUP) build bench
+	@$(MAKE) --no-print-directory build
+	@if $(SEGUE) --help | grep -q '^  bench '; then $(SEGUE) bench $(BENCH); \
+	else echo 'skipped: segue bench is not part of this release yet'; fi
+
+bench-deps bench-vllm wheel test-vllm:  ## vLLM: its peers, benchmark, wheel and tests
+	@echo 'skipped: the vLLM connector is not part of this release yet'
+
+test-rdma:  ## tests over RDMA fabrics
+	@echo 'skipped: the RDMA transports are not part of this release yet'
+
+test-gpu:  ## tests on GPUs
+	@echo 'skipped: the GPU devices are not part of this release yet'
+
+install: build  ## install to PREFIX (/usr/local) under DESTDIR
+	@$(if $(PREFIX),meson configure $(BUILD) -Dprefix=$(PREFIX))
+	@meson install -C $(BUILD)
+
+clean:  ## remove the build folders
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz
 
 help:  ## this list
-	@sed -n 's/^\([a-z][a-z-]*\):.*## /  \1\t/p' Makefile
+	@sed -n 's/^\([a-z][a-z -]*\):.*  ## /  \1\t/p' Makefile | expand -t 42
