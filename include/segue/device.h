@@ -10,7 +10,7 @@
 #ifndef SEGUE_DEVICE_H
 #define SEGUE_DEVICE_H
 
-#include <segue/status.h>
+#include <segue/agent.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +18,6 @@
 extern "C" {
 #endif
 
-typedef struct segue_agent segue_agent;
 typedef struct segue_device segue_device;
 
 /* What: the agent's device called `name`, opened on first use. Borrowed: lives as long as
