@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Caches, ours and our peers'. A peer's caches are asked for once a link (CACHES), described field by field, bounds
+ * checked, and their memory imported transport by transport when a path first needs it.
+ *
+ * Thread: the agent's.
+ */
+#ifndef KV_CACHE_H
+#define KV_CACHE_H
+
+#include <segue/cache.h>
+#include "agent/link.h"
+#include "kv/geometry.h"
+
+#define SEGUE_CACHE_REGIONS_MAX                                                          \
+    8 /* distinct regions of one cache (segue_op's limit); more: E_LIMIT */
+
+struct segue_cache { /* one of ours */
+    struct segue_list list;
+    struct segue_agent *agent;
+    uint32_t id; /* unique in the agent, never re-used */
+    char model[128], convention[128];
+    uint32_t rank, ranks;
+    struct segue_geometry geometry; /* geometry.layer points into an owned array */
+    struct segue_region *regions[SEGUE_CACHE_REGIONS_MAX];
+    uint32_t n_regions;
+    struct segue_device *device; /* of all regions */
+    /* The layer above: offers and claims over this cache. `closing` starts to end them
+     * and is asked again (by segue_cache_ended) until it answers true: then the cache is freed. */
+    void *above;
+    bool (*closing)(struct segue_cache *cache); /* true: nothing is left over it */
+};
+
+struct segue_remote_cache { /* one of a peer's, as described */
+    struct segue_link *link;
+    uint32_t id;
+    char model[128], convention[128];
+    uint32_t rank, ranks;
+    struct segue_geometry geometry; /* as above */
+    char device[32];                /* name */
+    uint32_t device_caps;
+    uint32_t rows; /* bit per transport row with handles for all regions */
+    uint32_t n_regions;
+    uint64_t region_len[SEGUE_CACHE_REGIONS_MAX];
+    struct segue_handle *handles; /* [row * n_regions + region] */
+};
+
+/* A remote cache's memory, imported for one (transport connection, consumer device). */
+struct segue_import {
+    struct segue_list list;
+    struct segue_connection *connection;
+    struct segue_device *device;
+    uint32_t n;
+    struct segue_remote *remote[SEGUE_CACHE_REGIONS_MAX];
+};
+
+struct segue_caches_wait {
+    void (*done)(struct segue_caches_wait *wait,
+                 enum segue_status status); /* once, unless cancelled */
+    void *user;
+    const struct segue_remote_cache *caches; /* result, borrowed: the link's life */
+    size_t n;
+    char why[256];
+    struct segue_list list; /* private */
+};
+
+/* What: the caches of the peer behind `link`, asked for on first use. `done` may run inside the call. */
+void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait);
+void segue_caches_wait_cancel(struct segue_caches_wait *wait);
+
+/* What: the imported memory of `cache` over `connection` for copies by `device`; kept until the link goes. */
+enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
+                                     struct segue_connection *connection, size_t row,
+                                     struct segue_device *device,
+                                     struct segue_import **out);
+
+/* What: our cache by id, for a service that was named one by a peer; NULL: none. */
+struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id);
+
+/* What: the cache service of the agent, attached on first use. Called by segue_cache_open and by the hand-off. */
+void segue_cache_service(struct segue_agent *agent);
+
+/* What: the layer above says that something over a closing cache has ended. */
+void segue_cache_ended(struct segue_cache *cache);
+
+/* Geometry on the wire (cache descriptions, claims). Pure; every field bounds checked on reading:
+ * segue_layout_check and region lengths included. */
+struct segue_reader;
+struct segue_writer;
+void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g);
+enum segue_status segue_geometry_read(struct segue_reader *r, struct segue_geometry *g,
+                                      struct segue_layer *layers, uint32_t max_layers);
+
+#endif
