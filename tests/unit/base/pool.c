@@ -116,16 +116,16 @@ static void meet(struct segue_task *task)
 static void as_many_workers_as_there_is_work_for(void **state)
 {
     assert_ok(segue_pool_create(3, "test", &pool));
+    pthread_barrier_init(&together, NULL, 4);
     for (int round = 0; round < 50;
          round++) { /* rounds after the first meet idle workers */
         struct segue_task three[3] = {{.fn = meet}, {.fn = meet}, {.fn = meet}};
-        pthread_barrier_init(&together, NULL, 4);
         for (int i = 0; i < 3; i++)
             segue_pool_submit(pool, &three[i]);
         pthread_barrier_wait(&together); /* hangs if one of them waits for a worker */
-        pthread_barrier_destroy(&together);
     }
     segue_pool_destroy(pool);
+    pthread_barrier_destroy(&together);
 }
 
 static void submit_the_next(struct segue_task *task)
