@@ -106,8 +106,8 @@ bool segue_json_equals(struct segue_json_value string, const char *text);
 
 /* What: the text of a string value, escapes resolved, with a NUL at its end, into `out`;
  * `len` (may be NULL) is its length, which differs from strlen(out) when the text itself
- * holds U+0000. A buffer of string.len bytes is always enough. Statuses: E_INVALID (no
- * string, half a surrogate pair), E_LIMIT (longer than cap - 1). */
+ * holds U+0000. cap >= 1; string.len bytes are always enough. Statuses: E_INVALID (no
+ * string, half a surrogate pair), E_LIMIT (longer than cap - 1). `out` is void then. */
 enum segue_status segue_json_text(struct segue_json_value string, char *out, size_t cap,
                                   size_t *len);
 

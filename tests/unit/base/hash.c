@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hash: known values, pieces against one piece; and random bytes. */
+/* The hash: known values, pieces against one piece. */
 #include "test.h"
 #include "base/hash.h"
-#include "base/random.h"
-
-#include <string.h>
 
 static void values_are_xxh3(void **state)
 {
@@ -30,22 +27,8 @@ static void pieces_hash_like_one(void **state)
     }
 }
 
-static void random_fills_all_of_it(void **state)
-{
-    /* More than one getrandom call may give at once without being interrupted. */
-    static uint8_t data[100000];
-    size_t tail = 0;
-    segue_random_fill(data, sizeof data);
-    for (size_t i = sizeof data - 64; i < sizeof data; i++)
-        tail += data[i] != 0;
-    assert_true(tail > 32);
-    assert_true(segue_random_u64() != segue_random_u64());
-    segue_random_fill(data, 0);
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(values_are_xxh3),
     cmocka_unit_test(pieces_hash_like_one),
-    cmocka_unit_test(random_fills_all_of_it),
 };
 TEST_MAIN(tests)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The JSON writer and the text under it. */
+/* The JSON writer: commas, escapes, numbers. */
 #include "test.h"
 #include "base/json.h"
 
@@ -140,40 +140,11 @@ static void the_locale_does_not_matter(void **state)
     setlocale(LC_NUMERIC, "C");
 }
 
-static void text_grows_and_stays_terminated(void **state)
-{
-    char want[5000] = "";
-    for (int i = 0; i < 1000; i++) {
-        segue_text_printf(&text, "%d,", i);
-        snprintf(want + strlen(want), sizeof want - strlen(want), "%d,", i);
-    }
-    assert_string_equal(text.data, want);
-    assert_int_equal(text.len, strlen(want));
-    segue_text_reset(&text);
-    assert_string_equal(text.data, "");
-    segue_text_append(&text, "a\0b", 3);
-    assert_int_equal(text.len, 3);
-}
-
-static void what_does_not_fit_memory_fails_for_good(void **state)
-{
-    segue_text_add(&text, "kept");
-    segue_text_append(&text, "x", SIZE_MAX / 2 + 5);
-    assert_true(text.failed);
-    segue_text_add(&text, "more");
-    assert_string_equal(text.data, "kept");
-    segue_text_reset(&text);
-    segue_text_add(&text, "again");
-    assert_string_equal(text.data, "again");
-}
-
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_teardown(commas_go_where_they_belong, clear),
     cmocka_unit_test_teardown(strings_are_escaped_and_made_utf8, clear),
     cmocka_unit_test_teardown(what_is_written_is_json, clear),
     cmocka_unit_test_teardown(doubles_are_short_and_exact, clear),
     cmocka_unit_test_teardown(the_locale_does_not_matter, clear),
-    cmocka_unit_test_teardown(text_grows_and_stays_terminated, clear),
-    cmocka_unit_test_teardown(what_does_not_fit_memory_fails_for_good, clear),
 };
 TEST_MAIN(tests)
