@@ -20,7 +20,6 @@ struct runner_opts {
     uint32_t tp;         /* ranks; must divide the model's KV heads. 0: 1 */
     uint32_t threads;    /* per rank. 0: 1 */
     uint32_t max_tokens; /* most tokens of one step, all sequences together. 0: 512 */
-    uint32_t max_logits; /* most rows of logits of one step. 0: max_tokens */
     bool portable;       /* use the plain C kernels even where AVX2 is at hand */
 };
 
