@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Options of an agent: defaults, environment, the caller's, in this order. */
+#include "agent/options.h"
+#include "base/random.h"
+#include "base/sized.h"
+
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB      (UINT64_C(1) << 20)
+#define HOUR_NS  (3600 * UINT64_C(1000000000))
+#define FIELD(f) offsetof(struct segue_agent_opts, f)
+
+const struct segue_opt segue_agent_options[] = {
+    {"engine-id", FIELD(engine_id), SEGUE_OPT_STRING,
+     .doc = "what people call this engine"},
+    {"ipc-dir", FIELD(ipc_dir), SEGUE_OPT_STRING, .doc = "folder of the control sockets"},
+    {"require", FIELD(require), SEGUE_OPT_STRING, .doc = "use these paths only"},
+    {"exclude", FIELD(exclude), SEGUE_OPT_STRING, .doc = "do not use these paths"},
+    {"mover-threads", FIELD(mover_threads), SEGUE_OPT_U32, "1", 1, 64,
+     .doc = "threads that copy"},
+    {"ring-bytes", FIELD(ring_bytes), SEGUE_OPT_BYTES, "32MiB", MIB, 64 * 1024 * MIB,
+     .doc = "staging ring of packed hand-offs"},
+    {"slot-bytes", FIELD(slot_bytes), SEGUE_OPT_BYTES, "1MiB", 4096, 64 * MIB,
+     .doc = "one slot of the ring"},
+    {"lease-ns", FIELD(lease_ns), SEGUE_OPT_DURATION, "20s", 1, HOUR_NS,
+     .doc = "how long an unclaimed offer lives after its last hold"},
+    {"renew-ns", FIELD(renew_ns), SEGUE_OPT_DURATION, "5s", 1, HOUR_NS,
+     .doc = "how often an open claim renews its lease"},
+    {"park-ns", FIELD(park_ns), SEGUE_OPT_DURATION, "30s", 1, HOUR_NS,
+     .doc = "how long a claim may wait for its offer"},
+    {"connect-ns", FIELD(connect_ns), SEGUE_OPT_DURATION, "2s", 1, HOUR_NS,
+     .doc = "deadline of a first contact"},
+    {"claim-ns", FIELD(claim_ns), SEGUE_OPT_DURATION, "30s", 1, 24 * HOUR_NS,
+     .doc = "deadline of a claim that names none"},
+    {"idle-ns", FIELD(idle_ns), SEGUE_OPT_DURATION, "60s", 1, 24 * HOUR_NS,
+     .doc = "a link without business is closed after this"},
+    {0},
+};
+
+static enum segue_status out_of_limits(const struct segue_opt *row, uint64_t value)
+{
+    return segue_fail(SEGUE_E_RANGE,
+                      "option %s: %" PRIu64 " is not within %" PRIu64 " and %" PRIu64,
+                      row->name, value, row->min, row->max);
+}
+
+/* What the caller set, field by field; zero keeps what is there. */
+static enum segue_status take_given(const struct segue_agent_opts *given,
+                                    struct segue_agent_opts *out)
+{
+    for (const struct segue_opt *row = segue_agent_options; row->name; row++) {
+        const char *from = (const char *)given + row->offset;
+        char *to = (char *)out + row->offset;
+        uint64_t number = 0;
+        const char *text = NULL;
+        uint32_t small;
+        switch (row->kind) {
+        case SEGUE_OPT_STRING:
+            memcpy(&text, from, sizeof text);
+            if (text)
+                memcpy(to, &text, sizeof text);
+            continue;
+        case SEGUE_OPT_U32:
+            memcpy(&small, from, sizeof small);
+            number = small;
+            if (number && number >= row->min && number <= row->max)
+                memcpy(to, &small, sizeof small);
+            break;
+        default:
+            memcpy(&number, from, sizeof number);
+            if (number && number >= row->min && number <= row->max)
+                memcpy(to, &number, sizeof number);
+        }
+        if (number && (number < row->min || number > row->max))
+            return out_of_limits(row, number);
+    }
+    return SEGUE_OK;
+}
+
+static bool is_set(const char *text)
+{
+    return text && *text;
+}
+
+/* Computes what is missing and makes every string our own; a missing list stays NULL. */
+static enum segue_status own_strings(struct segue_agent_opts *opts)
+{
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char *id = NULL, *folder = NULL, *require = NULL, *exclude = NULL;
+    bool ok = true;
+    if (is_set(opts->engine_id))
+        ok = (id = strdup(opts->engine_id));
+    else
+        ok = asprintf(&id, "segue-%016" PRIx64, segue_random_u64()) > 0;
+    if (is_set(opts->ipc_dir))
+        ok = ok && (folder = strdup(opts->ipc_dir));
+    else if (runtime && runtime[0] == '/')
+        ok = ok && asprintf(&folder, "%s/segue", runtime) > 0;
+    else
+        ok = ok && asprintf(&folder, "/tmp/segue-%u", (unsigned)geteuid()) > 0;
+    if (is_set(opts->require))
+        ok = ok && (require = strdup(opts->require));
+    if (is_set(opts->exclude))
+        ok = ok && (exclude = strdup(opts->exclude));
+    opts->engine_id = id;
+    opts->ipc_dir = folder;
+    opts->require = require;
+    opts->exclude = exclude;
+    return ok ? SEGUE_OK : segue_fail(SEGUE_E_MEMORY, "no memory for an agent's options");
+}
+
+enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
+                                           struct segue_agent_opts *out)
+{
+    struct segue_agent_opts known, opts = SEGUE_AGENT_OPTS_INIT;
+    SEGUE_TRY(segue_sized_take("struct segue_agent_opts", given, &known, sizeof known));
+    segue_opts_defaults(segue_agent_options, &opts);
+    SEGUE_TRY(segue_opts_environment(segue_agent_options, &opts));
+    SEGUE_TRY(take_given(&known, &opts));
+    if (opts.engine_id && strlen(opts.engine_id) > 63)
+        return segue_fail(SEGUE_E_INVALID, "option engine-id: %zu bytes, 63 are allowed",
+                          strlen(opts.engine_id));
+    if (is_set(opts.ipc_dir) && opts.ipc_dir[0] != '/')
+        return segue_fail(SEGUE_E_INVALID,
+                          "option ipc-dir: '%s' is no absolute path; peers elsewhere "
+                          "could not find it",
+                          opts.ipc_dir);
+    if (opts.slot_bytes > opts.ring_bytes / 2)
+        return segue_fail(SEGUE_E_INVALID,
+                          "option slot-bytes: %" PRIu64
+                          "; at least two slots must fit into ring-bytes, %" PRIu64,
+                          opts.slot_bytes, opts.ring_bytes);
+    enum segue_status status = own_strings(&opts);
+    if (status < 0)
+        segue_agent_options_free(&opts);
+    else
+        *out = opts;
+    return status;
+}
+
+void segue_agent_options_free(struct segue_agent_opts *opts)
+{
+    free((char *)(uintptr_t)opts->engine_id);
+    free((char *)(uintptr_t)opts->ipc_dir);
+    free((char *)(uintptr_t)opts->require);
+    free((char *)(uintptr_t)opts->exclude);
+    *opts = (struct segue_agent_opts){0};
+}
