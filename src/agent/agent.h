@@ -32,8 +32,11 @@ struct segue_service {
      * is the peer's fault: the link is closed with the sentence. */
     enum segue_status (*frame)(struct segue_service *service, struct segue_link *link,
                                struct segue_frame *frame);
-    /* The link is gone: nothing can be sent any more; `why` is a sentence. */
+    /* The link is gone: nothing can be sent any more; `why` is a sentence. Its connections still are
+     * there, and so may operations be; they end next. */
     void (*gone)(struct segue_service *service, struct segue_link *link, const char *why);
+    /* The link's connections are gone too, no operation is left: free what was kept for it. May be NULL. */
+    void (*forget)(struct segue_service *service, struct segue_link *link);
     /* The agent ends: first `stop` for all services (cancel, revoke; the loop still runs until `idle`
      * says yes for all), then `close` frees. */
     void (*stop)(struct segue_service *service);
@@ -57,9 +60,11 @@ struct segue_agent {
     char transport_why[SEGUE_ROWS_MAX][160];
     struct segue_service *services[SEGUE_SERVICES_MAX]; /* by type; NULL: none */
     struct segue_list links;
+    uint32_t n_links;
     struct segue_events events;
     struct segue_control *control; /* listeners and dialling (control.c) */
     uint64_t next_id;              /* claims, groups, tags: never re-used */
+    bool stopping;                 /* segue_agent_destroy has begun */
 };
 
 /* What: runs fn(agent, arg) on the agent's thread and returns what it returns, the error's sentence

@@ -10,32 +10,19 @@
 #define AGENT_LINK_H
 
 #include "agent/agent.h"
+#include "agent/link_io.h"
 #include "base/timer.h"
 
-#define SEGUE_FRAME_MAX (1u << 20) /* bytes of a frame's body */
-
-/* Services by frame type (docs/wire.md). */
-enum segue_service_type {
-    SEGUE_SERVICE_LINK = 0, /* hello, error, data streams */
-    SEGUE_SERVICE_CACHE = 1,
-    SEGUE_SERVICE_HANDOFF = 2,
-    SEGUE_SERVICE_STAGE = 3,
-};
-
-struct segue_frame {
-    uint8_t service, type;
-    const uint8_t *body;
-    uint32_t len; /* bytes */
-    int *fds;
-    uint32_t n_fds;
-};
-
-/* What a peer says of itself (hello), bounds checked. */
-struct segue_hello {
-    uint16_t version, version_min;
-    uint8_t incarnation[16], agent_id[16], boot_id[16];
-    char engine_id[64];
-    uint16_t data_port; /* loopback TCP port of its data listener; 0: none */
+/* One transport's connection on a link, and how it comes about (link_connect.c). */
+struct segue_lane {
+    struct segue_link *link;
+    struct segue_connection *connection; /* NULL: none yet */
+    struct segue_list waits;             /* segue_link_wait */
+    bool begun;   /* a stream has been asked for, granted, or is being dialled */
+    bool granted; /* by us: a stream with this secret may come */
+    uint8_t secret[SEGUE_SECRET_BYTES];
+    struct segue_timer deadline; /* while begun */
+    struct segue_watch dial;     /* the stream being dialled; fd -1: none */
 };
 
 struct segue_link {
@@ -46,8 +33,26 @@ struct segue_link {
     bool dialled;      /* we connected; else they did */
     bool up;           /* hello has been exchanged */
     uint32_t business; /* open claims, offers being read, ...: not idle while > 0 */
-    void *state[SEGUE_SERVICES_MAX]; /* a slot for each service, freed by its `gone` */
-    struct segue_link_io *io;        /* link.c */
+    void *state[SEGUE_SERVICES_MAX]; /* a slot for each service, freed by its `forget` */
+    char name[128];                  /* for sentences: "engine 'p0' (pid 12)" */
+
+    /* private to link.c and link_connect.c */
+    char path[108]; /* dialled: of the peer's socket */
+    struct segue_link_io io;
+    bool connected; /* io is open */
+    struct segue_watch death;
+    struct segue_timer timer; /* dial and hello deadline, then the idle time */
+    struct segue_timer retry; /* of a dial that met a full queue */
+    uint64_t used_ns;         /* when it last had business or a frame */
+    struct segue_list waits;  /* segue_link_wait, until up */
+    struct segue_lane lanes[SEGUE_ROWS_MAX];
+    bool closing;
+    bool told;                /* the peer said why it closes: no need to answer */
+    enum segue_status status; /* why it closes, with `why` */
+    char why[256];
+    struct segue_task end;
+    uint32_t open_lanes; /* connections that have not gone yet while closing */
+    void (*gone)(struct segue_link *link);
 };
 
 /* Somebody waiting for a link, or for a transport's connection on one. */
@@ -59,6 +64,8 @@ struct segue_link_wait {
     struct segue_connection *connection; /* result of segue_link_connect */
     char why[256];                       /* result: the sentence */
     struct segue_list list;              /* private; empty when not waiting */
+    uint8_t incarnation[16];             /* private: who must answer, when `strict` */
+    bool strict;
 };
 
 /* What: the link to the agent that listens at `address` ("unix:/path"), made when there is none. `incarnation`
@@ -83,7 +90,42 @@ enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint
 
 void segue_link_business(struct segue_link *link, int change); /* +1, -1 */
 
-/* What: ends the link; every service hears `gone` with the sentence, from the loop, not from inside this call. */
+/* What: ends the link; every service hears `gone` with the sentence, from the loop, not from inside this call. The peer
+ * is told the sentence unless it is the one that is gone. */
 void segue_link_close(struct segue_link *link, const char *why);
+
+/* ---- between link.c, link_dial.c, link_connect.c and control.c ---- */
+
+/* What: a link in the agent's list, not connected, with the deadline of a first contact. NULL: no memory. */
+struct segue_link *segue_link_new(struct segue_agent *agent);
+/* What: takes over a connected socket, finds out who is at its other end, and says hello. */
+enum segue_status segue_link_greet(struct segue_link *link, int fd);
+/* What: frees a link that nobody has heard of yet. */
+void segue_link_discard(struct segue_link *link);
+/* What: segue_link_close, with a status for who waits for it. */
+void segue_link_fail(struct segue_link *link, enum segue_status status, const char *why);
+
+/* What: ends a wait: takes it out of its list, keeps the error's sentence in `why`, calls done. */
+void segue_link_wait_end(struct segue_link_wait *wait, enum segue_status status);
+/* What: ends all of a list, with the error of this thread. */
+void segue_link_waits_fail(struct segue_list *waits, enum segue_status status);
+bool segue_link_is_awaited(const struct segue_link_wait *wait,
+                           const struct segue_link *link);
+/* What: ends a wait for a link that is up: OK, or E_STALE when another start was asked for. */
+void segue_link_answer(struct segue_link_wait *wait, struct segue_link *link);
+
+/* What: a connection has come to our socket; takes the fd over. Fails when the peer may not talk to us. */
+enum segue_status segue_link_accept(struct segue_agent *agent, int fd);
+
+/* What: one message about data streams; a failure closes the link. */
+enum segue_status segue_link_stream_frame(struct segue_link *link,
+                                          const struct segue_frame *frame);
+/* What: a data stream has come with this secret: true when a link had granted it; the fd is then taken over. */
+bool segue_link_stream_arrived(struct segue_agent *agent,
+                               const uint8_t secret[SEGUE_SECRET_BYTES], int fd);
+void segue_lanes_open(struct segue_link *link);
+/* What: fails who waits for a connection, with the link's `status` and `why`, and disconnects what there is; `gone` is
+ * called when the last connection has gone, also at once. */
+void segue_lanes_close(struct segue_link *link, void (*gone)(struct segue_link *link));
 
 #endif

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The codec of the control link. One list of fields a message, one check at its end. */
+#include "agent/frame.h"
+#include "base/bytes.h"
+#include "base/status.h"
+
+#include <assert.h>
+
+#define HELLO_MAGIC  UINT32_C(0x45554753) /* "SGUE" */
+#define STREAM_MAGIC UINT32_C(0x44554753) /* "SGUD" */
+
+void segue_frame_head_write(uint8_t out[SEGUE_FRAME_HEAD],
+                            const struct segue_frame_head *head)
+{
+    struct segue_writer w = segue_writer_make(out, SEGUE_FRAME_HEAD);
+    segue_writer_u32(&w, head->len);
+    segue_writer_u8(&w, head->service);
+    segue_writer_u8(&w, head->type);
+    segue_writer_u16(&w, head->fds);
+}
+
+enum segue_status segue_frame_head_read(const uint8_t in[SEGUE_FRAME_HEAD],
+                                        struct segue_frame_head *head)
+{
+    struct segue_reader r = segue_reader_make(in, SEGUE_FRAME_HEAD);
+    head->len = segue_reader_u32(&r);
+    head->service = segue_reader_u8(&r);
+    head->type = segue_reader_u8(&r);
+    head->fds = segue_reader_u16(&r);
+    if (head->len > SEGUE_FRAME_MAX)
+        return segue_fail(SEGUE_E_PROTOCOL, "a frame of %u bytes; %u are allowed",
+                          head->len, SEGUE_FRAME_MAX);
+    if (head->fds > SEGUE_FRAME_FDS)
+        return segue_fail(SEGUE_E_PROTOCOL, "a frame with %u descriptors; %d are allowed",
+                          head->fds, SEGUE_FRAME_FDS);
+    return SEGUE_OK;
+}
+
+uint32_t segue_hello_write(const struct segue_hello *hello, uint8_t *out)
+{
+    struct segue_writer w = segue_writer_make(out, SEGUE_HELLO_ROOM);
+    segue_writer_u32(&w, HELLO_MAGIC);
+    segue_writer_u16(&w, hello->version);
+    segue_writer_u16(&w, hello->version_min);
+    segue_writer_bytes(&w, hello->incarnation, sizeof hello->incarnation);
+    segue_writer_bytes(&w, hello->agent_id, sizeof hello->agent_id);
+    segue_writer_bytes(&w, hello->boot_id, sizeof hello->boot_id);
+    segue_writer_str16(&w, hello->engine_id);
+    segue_writer_u16(&w, hello->data_port);
+    assert(!w.failed);
+    return (uint32_t)w.len;
+}
+
+enum segue_status segue_hello_read(const uint8_t *body, uint32_t len,
+                                   struct segue_hello *hello)
+{
+    struct segue_reader r = segue_reader_make(body, len);
+    if (segue_reader_u32(&r) != HELLO_MAGIC)
+        return segue_fail(SEGUE_E_PROTOCOL, "its first frame is no hello");
+    *hello = (struct segue_hello){.version = segue_reader_u16(&r),
+                                  .version_min = segue_reader_u16(&r)};
+    /* Versions come first: what follows may be anything in one that we do not speak. */
+    if (!r.failed && (hello->version_min > SEGUE_WIRE_VERSION ||
+                      hello->version < SEGUE_WIRE_VERSION_MIN))
+        return segue_fail(SEGUE_E_MISMATCH,
+                          "it speaks wire versions %u to %u, this library %d to %d",
+                          hello->version_min, hello->version, SEGUE_WIRE_VERSION_MIN,
+                          SEGUE_WIRE_VERSION);
+    segue_reader_copy(&r, hello->incarnation, sizeof hello->incarnation);
+    segue_reader_copy(&r, hello->agent_id, sizeof hello->agent_id);
+    segue_reader_copy(&r, hello->boot_id, sizeof hello->boot_id);
+    segue_reader_str16_copy(&r, hello->engine_id, sizeof hello->engine_id);
+    hello->data_port = segue_reader_u16(&r);
+    if (r.failed)
+        return segue_fail(SEGUE_E_PROTOCOL, "a malformed hello of %u bytes", len);
+    return SEGUE_OK;
+}
+
+uint32_t segue_link_error_write(const struct segue_link_error *error, uint8_t *out)
+{
+    struct segue_writer w = segue_writer_make(out, SEGUE_HELLO_ROOM);
+    segue_writer_u32(&w, (uint32_t)error->status);
+    segue_writer_str16(&w, error->why);
+    assert(!w.failed);
+    return (uint32_t)w.len;
+}
+
+enum segue_status segue_link_error_read(const uint8_t *body, uint32_t len,
+                                        struct segue_link_error *error)
+{
+    struct segue_reader r = segue_reader_make(body, len);
+    error->status = (int32_t)segue_reader_u32(&r);
+    segue_reader_str16_copy(&r, error->why, sizeof error->why);
+    if (r.failed)
+        return segue_fail(SEGUE_E_PROTOCOL, "a malformed error message");
+    return SEGUE_OK;
+}
+
+uint32_t segue_stream_message_write(enum segue_link_type type,
+                                    const struct segue_stream_message *message,
+                                    uint8_t *out)
+{
+    struct segue_writer w = segue_writer_make(out, SEGUE_HELLO_ROOM);
+    segue_writer_str16(&w, message->transport);
+    if (type == SEGUE_LINK_STREAM_GRANT) {
+        segue_writer_u16(&w, message->port);
+        segue_writer_bytes(&w, message->secret, sizeof message->secret);
+        segue_writer_str16(&w, message->why);
+    }
+    assert(!w.failed);
+    return (uint32_t)w.len;
+}
+
+enum segue_status segue_stream_message_read(enum segue_link_type type,
+                                            const uint8_t *body, uint32_t len,
+                                            struct segue_stream_message *message)
+{
+    struct segue_reader r = segue_reader_make(body, len);
+    *message = (struct segue_stream_message){0};
+    segue_reader_str16_copy(&r, message->transport, sizeof message->transport);
+    if (type == SEGUE_LINK_STREAM_GRANT) {
+        message->port = segue_reader_u16(&r);
+        segue_reader_copy(&r, message->secret, sizeof message->secret);
+        segue_reader_str16_copy(&r, message->why, sizeof message->why);
+    }
+    if (r.failed)
+        return segue_fail(SEGUE_E_PROTOCOL, "a malformed message about a data stream");
+    return SEGUE_OK;
+}
+
+void segue_preamble_write(const uint8_t secret[SEGUE_SECRET_BYTES],
+                          uint8_t out[SEGUE_PREAMBLE_BYTES])
+{
+    struct segue_writer w = segue_writer_make(out, SEGUE_PREAMBLE_BYTES);
+    segue_writer_u32(&w, STREAM_MAGIC);
+    segue_writer_bytes(&w, secret, SEGUE_SECRET_BYTES);
+}
+
+bool segue_preamble_read(const uint8_t in[SEGUE_PREAMBLE_BYTES],
+                         uint8_t secret[SEGUE_SECRET_BYTES])
+{
+    struct segue_reader r = segue_reader_make(in, SEGUE_PREAMBLE_BYTES);
+    uint32_t magic = segue_reader_u32(&r);
+    segue_reader_copy(&r, secret, SEGUE_SECRET_BYTES);
+    return magic == STREAM_MAGIC;
+}
