@@ -66,15 +66,17 @@ SEGUE_API enum segue_status segue_layout_named(const char *order, enum segue_dty
 SEGUE_API uint64_t segue_layout_bytes(const struct segue_layout *layout);
 
 /* What: whether the layout is sound: sizes positive, no overflow, no two (layer, block,
- * head, token) sharing a byte. Errors: E_INVALID or E_RANGE with the sentence. Pure. */
+ * head, token) sharing a byte. Axes must nest: a stride is at least what the smaller
+ * strides span. A layer stride of 0 in both parts says that layers have regions of their
+ * own. Errors: E_INVALID or E_RANGE with the sentence. Pure; any thread. */
 SEGUE_API enum segue_status segue_layout_check(const struct segue_layout *layout);
 
 /* What: writes "nhd", "hnd", "LHBNC", ... when the strides are those of a named order,
  * else "strided". Static storage. Pure. */
 SEGUE_API const char *segue_layout_name(const struct segue_layout *layout);
 
-/* What: bytes of one element; 1 for SEGUE_DTYPE_BYTES. "fp32", "fp16", "bf16", "bytes"
- * and back (0 or E_INVALID). Pure. */
+/* What: bytes of one element, 1 for SEGUE_DTYPE_BYTES, 0 for a number that is no type;
+ * "fp32", "fp16", "bf16", "bytes" ("?"), and back (E_INVALID). Pure; any thread. */
 SEGUE_API uint32_t segue_dtype_size(enum segue_dtype dtype);
 SEGUE_API const char *segue_dtype_name(enum segue_dtype dtype);
 SEGUE_API enum segue_status segue_dtype_find(const char *name, enum segue_dtype *out);

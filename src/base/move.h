@@ -1,19 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What a copy is: moves x spans. The planner makes the moves once for two layouts (O(layers) of
- * them); a hand-off binds them to its blocks with one array of spans shared by all its moves.
- * Whoever copies does, for every move and every span,
+ * What a copy is: moves x spans. The planner makes the moves once for two layouts
+ * (O(layers) of them); a hand-off binds them to its blocks with one array of spans shared
+ * by all its moves. Whoever copies does, for every move,
  *
- *   for each index of dim[0], dim[1], ... (outermost first), then for each token t of the span:
- *     src = src_offset + sum(index * dim.src) + span.src_block * src_block
- *                                             + (span.src_token + t) * src_token
- *     dst = the same with the dst fields
- *     copy `run` bytes from region[src_region].base + src to region[dst_region].base + dst
+ *     for each index of dim[0] .. dim[outer - 1], outermost first
+ *         for each span
+ *             for each index of dim[outer] .. dim[dims - 1]
+ *                 for each token t of the span
+ *                     src = src_offset + sum(index * dim.src)
+ *                         + span.src_block * src_block + (span.src_token + t) * src_token
+ *                     dst = the same with the dst fields
+ *                     copy `run` bytes from region[src_region].base + src
+ *                                        to region[dst_region].base + dst
  *
- * in any order it likes. A byte stream (segue_cursor) takes exactly the order written here: moves,
- * then dims, then spans, then tokens; so two sides that hold the same moves agree on the order of
- * the bytes whatever their block ids. Nothing here is checked: segue_transfer_check() proves once
- * that no index leaves its region, and only then may bytes move.
+ * in any order it likes. A byte stream (segue_cursor) takes exactly the order written
+ * here, so two sides that hold the same moves, and spans of the same token counts, agree
+ * on the order of the bytes whatever their block ids. Nothing here is checked:
+ * segue_transfer_check() proves once that no index leaves its region, and only then may
+ * bytes move.
  */
 #ifndef BASE_MOVE_H
 #define BASE_MOVE_H
@@ -40,6 +45,8 @@ struct segue_move {
     uint8_t from,
         to;       /* enum segue_dtype of each side; equal: bytes are copied as they are */
     uint8_t dims; /* how many of dim[] are used */
+    uint8_t outer; /* how many of those go around the spans: the ones that step further
+                      than a block */
     struct segue_dim dim[SEGUE_MOVE_DIMS];
 };
 
@@ -69,8 +76,13 @@ enum segue_status segue_transfer_check(const struct segue_transfer *t,
                                        const struct segue_extent *src, size_t n_src,
                                        const struct segue_extent *dst, size_t n_dst);
 
-/* What: source bytes the transfer carries. Pure. */
+/* What: source bytes the transfer carries; UINT64_MAX when there are more than that can
+ * say. Pure. */
 uint64_t segue_transfer_bytes(const struct segue_transfer *t);
+
+/* What: whether any move changes the element type, so that the two sides differ in bytes.
+ * Pure. */
+bool segue_transfer_converts(const struct segue_transfer *t);
 
 /* One contiguous piece on both sides. */
 struct segue_piece {
@@ -79,14 +91,14 @@ struct segue_piece {
     uint64_t len; /* bytes; equal on both sides, as a cursor never converts */
 };
 
-/* Walks a transfer in stream order and yields maximal contiguous pieces (consecutive
- * tokens, dims and spans are merged). */
+/* Walks a transfer in stream order and yields contiguous pieces, as long as they get
+ * (consecutive tokens, dims, spans and moves are merged). Only for transfers that do not
+ * convert. */
 struct segue_cursor {
     const struct segue_transfer *t;
     size_t move, span;
     uint32_t index[SEGUE_MOVE_DIMS], token;
-    struct segue_piece held; /* what was handed out in part or looked ahead */
-    bool ended;
+    struct segue_piece held; /* not yet handed out; len 0: nothing */
 };
 
 void segue_cursor_init(struct segue_cursor *c, const struct segue_transfer *t);
