@@ -19,8 +19,23 @@ struct segue_geometry {
                                            layer_first + layout.layers) of the model */
     uint32_t head_first,
         heads_total; /* and KV heads [head_first, head_first + layout.heads) */
-    const struct segue_layer *layer; /* layout.layers entries, or NULL: one region 0,
-                                        evenly strided by the layout */
+    const struct segue_layer *layer; /* layout.layers entries, borrowed; or NULL: one
+                                        region 0, evenly strided by the layout */
 };
+
+/* What: whether the geometry is sound by itself: the layout is, layers and heads lie
+ * inside the model's, no offset is beyond 63 bits. E_INVALID or E_RANGE with the sentence,
+ * which calls it `name`. Whether it fits its regions is decided at each copy. Pure. */
+enum segue_status segue_geometry_check(const struct segue_geometry *geometry,
+                                       const char *name);
+
+/* Layers or heads [first, first + count) of the model. */
+struct segue_share {
+    uint32_t first, count;
+};
+
+/* What: what two shares have in common; count 0: nothing. Pure. */
+struct segue_share segue_share_overlap(uint32_t a_first, uint32_t a_count,
+                                       uint32_t b_first, uint32_t b_count);
 
 #endif

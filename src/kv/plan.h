@@ -19,10 +19,13 @@
 struct segue_plan {
     struct segue_move *moves; /* owned: one block, freed by segue_plan_free */
     uint32_t n_moves;
-    uint64_t bytes_per_token;  /* source bytes one token carries in this plan; 0: the two
+    uint64_t bytes_per_token; /* source bytes one token carries in this plan; 0: the two
                                   sides do not overlap */
-    uint32_t src_run, dst_run; /* contiguous bytes on each side for one block's worth of
-                                  tokens, at best (selection reads them) */
+    /* Selection reads these. Contiguous bytes, at best, of one block's worth of tokens on
+     * each side alone, and of what is contiguous on both at once: what a piece of a
+     * cursor carries. */
+    uint32_t src_run, dst_run, run;
+    bool converts; /* the element types differ */
 };
 
 /* What: the plan from `src` to `dst`. E_MISMATCH, naming both values, when they cannot
@@ -42,16 +45,24 @@ enum segue_status segue_geometry_wire(const struct segue_geometry *src,
                                       uint32_t layers, uint32_t tokens,
                                       struct segue_geometry *out);
 
-/* What: spans that carry tokens [first, first + tokens) of a sequence whose tokens lie in
- * order in src_blocks (src_block_tokens each) into dst_blocks. Token `i` of the sequence
- * is token i % block_tokens of block i / block_tokens on both sides. Needs at most
- * segue_spans_max(...) entries. E_RANGE when a list is too short, naming which. Pure. */
-size_t segue_spans_max(uint32_t src_block_tokens, uint32_t dst_block_tokens,
-                       uint64_t first, uint64_t tokens);
-enum segue_status segue_spans_bind(const uint32_t *src_blocks, size_t n_src,
-                                   uint32_t src_block_tokens, const uint32_t *dst_blocks,
-                                   size_t n_dst, uint32_t dst_block_tokens,
-                                   uint64_t first, uint64_t tokens,
-                                   struct segue_span *spans, size_t *n_spans);
+/* Where a stretch of a sequence lies: token i of it is token i % block_tokens of block
+ * blocks[i / block_tokens]. The list is borrowed. */
+struct segue_tokens {
+    const uint32_t *blocks;
+    size_t n_blocks;
+    uint32_t block_tokens;
+    uint64_t first; /* where the stretch begins in the list, in tokens */
+};
+
+/* What: spans that carry `tokens` tokens from where `src` begins to where `dst` begins
+ * (for a packed slot: the one block 0 of as many tokens as the slot's geometry has, from
+ * its token 0). Writes at most `max` entries; segue_spans_max() says how many are needed
+ * at most (SIZE_MAX: absurdly many). E_RANGE when a list is too short, naming which, or
+ * `max` is. Pure. */
+size_t segue_spans_max(const struct segue_tokens *src, const struct segue_tokens *dst,
+                       uint64_t tokens);
+enum segue_status segue_spans_bind(const struct segue_tokens *src,
+                                   const struct segue_tokens *dst, uint64_t tokens,
+                                   struct segue_span *spans, size_t max, size_t *n_spans);
 
 #endif

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Rows with AVX2 and F16C. Streaming stores must fill whole lines of the destination, or
+ * each costs a read as well; so a row is aligned to the destination's lines first, and
+ * the source is read however it lies.
+ */
+#include "device/rows.h"
+
+#include <immintrin.h>
+#include <stdbool.h>
+#include <string.h>
+
+#define LINE 64
+/* Below this, what hangs over the first and last line is too much of the row. */
+#define LONG 512
+
+#define AVX2   __attribute__((target("avx2,f16c")))
+#define INLINE __attribute__((target("avx2,f16c"), always_inline)) static inline
+
+INLINE __m256i load(const char *src)
+{
+    return _mm256_loadu_si256((const __m256i *)(const void *)src);
+}
+
+INLINE void store(char *dst, __m256i value)
+{
+    _mm256_storeu_si256((__m256i *)(void *)dst, value);
+}
+
+INLINE void stream_store(char *dst, __m256i value)
+{
+    _mm256_stream_si256((__m256i *)(void *)dst, value);
+}
+
+/* dst and n are whole lines. */
+INLINE void stream_lines(char *dst, const char *src, uint64_t n)
+{
+    uint64_t i = 0;
+    for (; i + 4 * LINE <= n; i += 4 * LINE) {
+        __m256i a = load(src + i), b = load(src + i + 32), c = load(src + i + 64);
+        __m256i d = load(src + i + 96), e = load(src + i + 128), f = load(src + i + 160);
+        __m256i g = load(src + i + 192), h = load(src + i + 224);
+        stream_store(dst + i, a);
+        stream_store(dst + i + 32, b);
+        stream_store(dst + i + 64, c);
+        stream_store(dst + i + 96, d);
+        stream_store(dst + i + 128, e);
+        stream_store(dst + i + 160, f);
+        stream_store(dst + i + 192, g);
+        stream_store(dst + i + 224, h);
+    }
+    for (; i < n; i += LINE) {
+        __m256i a = load(src + i), b = load(src + i + 32);
+        stream_store(dst + i, a);
+        stream_store(dst + i + 32, b);
+    }
+}
+
+INLINE void stream_long(char *dst, const char *src, uint64_t n)
+{
+    uint64_t head = -(uintptr_t)dst % LINE;
+    memcpy(dst, src, head);
+    uint64_t lines = (n - head) & ~(uint64_t)(LINE - 1);
+    stream_lines(dst + head, src + head, lines);
+    memcpy(dst + head + lines, src + head + lines, n - head - lines);
+}
+
+/* Rows of a few vectors: the last one overlaps the one before. */
+INLINE void copy_short(char *dst, const char *src, uint64_t n)
+{
+    if (n < 32) {
+        memcpy(dst, src, n);
+        return;
+    }
+    for (uint64_t i = 0; i + 32 < n; i += 32)
+        store(dst + i, load(src + i));
+    store(dst + n - 32, load(src + n - 32));
+}
+
+AVX2 static void copy(const struct segue_rows *rows)
+{
+    char *dst = rows->dst;
+    const char *src = rows->src;
+    for (uint64_t i = 0; i < rows->n; i++) {
+        if (rows->run <= LONG)
+            copy_short(dst, src, rows->run);
+        else
+            memcpy(dst, src, rows->run);
+        dst += rows->dst_step;
+        src += rows->src_step;
+    }
+}
+
+AVX2 static void stream(const struct segue_rows *rows)
+{
+    char *dst = rows->dst;
+    const char *src = rows->src;
+    uint64_t lies = (uintptr_t)dst | rows->run | (rows->n > 1 ? rows->dst_step : 0);
+    if (lies % LINE == 0) {
+        for (uint64_t i = 0; i < rows->n; i++) {
+            stream_lines(dst, src, rows->run);
+            dst += rows->dst_step;
+            src += rows->src_step;
+        }
+    } else if (rows->run >= LONG) {
+        for (uint64_t i = 0; i < rows->n; i++) {
+            stream_long(dst, src, rows->run);
+            dst += rows->dst_step;
+            src += rows->src_step;
+        }
+    } else {
+        copy(rows);
+    }
+}
+
+static void fence(void)
+{
+    _mm_sfence();
+}
+
+AVX2 static void widen(float *dst, const uint16_t *src, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128(
+                                      (const __m128i *)(const void *)(src + i))));
+    segue_rows_portable.widen(dst + i, src + i, n - i);
+}
+
+AVX2 static void narrow(uint16_t *dst, const float *src, size_t n)
+{
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(dst + i),
+                         _mm256_cvtps_ph(_mm256_loadu_ps(src + i),
+                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    segue_rows_portable.narrow(dst + i, src + i, n - i);
+}
+
+static const struct segue_rows_ops avx2 = {copy, stream, fence, widen, narrow};
+
+const struct segue_rows_ops *segue_rows_pick(void)
+{
+    __builtin_cpu_init();
+    bool runs = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+    return runs ? &avx2 : &segue_rows_portable;
+}
