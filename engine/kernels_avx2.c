@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The AVX2 table: attention, element types, exponentials; products are next door. */
 #include "kernels_avx2.h"
+
 #include <math.h>
 #include <string.h>
 
 #if defined __x86_64__
+#include <cpuid.h>
 
 AVX2 static inline __m256i brain_bits(__m256 v)
 {
@@ -187,6 +189,13 @@ AVX2 static void silu(float *gate, const float *up, uint32_t n)
                    silu_8(load_rest(gate + i, n - i, 0), load_rest(up + i, n - i, 0)));
 }
 
+/* __builtin_cpu_supports of clang 14 does not know this one. */
+static bool has_f16c(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 const struct kernels *kernels_avx2(void)
 {
     static const struct kernels table = {
@@ -203,7 +212,7 @@ const struct kernels *kernels_avx2(void)
         .silu = silu,
     };
     bool can = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("f16c");
+               has_f16c();
     return can ? &table : NULL;
 }
 
