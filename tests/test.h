@@ -43,14 +43,16 @@ static int tests_run_, tests_skipped_;
         skip();                                                                          \
     } while (0)
 
-#define TEST_MAIN(tests)                                                                 \
+/* `setup` and `teardown` run once around all tests; NULL: nothing. */
+#define TEST_MAIN_AROUND(tests, setup, teardown)                                         \
     int main(void)                                                                       \
     {                                                                                    \
         tests_run_ = (int)(sizeof(tests) / sizeof *(tests));                             \
-        int failed = cmocka_run_group_tests(tests, NULL, NULL);                          \
+        int failed = cmocka_run_group_tests(tests, setup, teardown);                     \
         if (failed)                                                                      \
             return 1;                                                                    \
         return tests_skipped_ == tests_run_ ? 77 : 0;                                    \
     }
+#define TEST_MAIN(tests) TEST_MAIN_AROUND(tests, NULL, NULL)
 
 #endif

@@ -33,6 +33,8 @@ enum segue_device_caps {
     SEGUE_DEVICE_DMABUF = 1 << 5,  /* a NIC can be given its memory */
 };
 
+#define SEGUE_COPY_ROOM 384 /* bytes a device may use in a copy job */
+
 struct segue_handle { /* exported memory, as it travels to a peer */
     uint32_t len;     /* bytes of blob in use */
     uint8_t blob[SEGUE_BLOB_MAX];
@@ -56,13 +58,14 @@ struct segue_copy_job {
         *dst; /* addresses this device reaches: its own, imported, host */
     size_t n_src, n_dst;
     void (*done)(struct segue_copy_job *job,
-                 enum segue_status status); /* exactly once, any thread */
+                 enum segue_status status); /* exactly once, any thread; the job may be
+                                               freed inside it */
     void *user;
     struct segue_device *dev;
     _Atomic bool cancelled; /* best effort: bytes not yet copied need not be */
     union {
         struct segue_task task;
-        char room[192];
+        char room[SEGUE_COPY_ROOM];
     } impl;
 };
 
@@ -81,7 +84,8 @@ struct segue_wait {
 
 struct segue_device_args {
     const char *name;        /* "host", "sim:cuda" */
-    struct segue_pool *pool; /* mover threads; borrowed */
+    struct segue_pool *pool; /* mover threads; borrowed; at least one */
+    unsigned movers;         /* how many of them one copy may keep busy; 0: one */
 };
 
 struct segue_device_ops {
@@ -110,16 +114,20 @@ struct segue_device_ops {
                                 void **addr);
     void (*drop)(struct segue_device *dev, void *addr, uint64_t len);
 
-    /* Page-locks a host range that the copy engine will use (staging slots); optional. */
+    /* Page-locks a host range that the copy engine will use (staging slots); NULL: any
+     * host memory will do as it is. */
     enum segue_status (*pin)(struct segue_device *dev, void *addr, uint64_t len, bool on);
 
+    /* A device without SEGUE_DEVICE_STRIDED refuses (E_UNSUPPORTED) moves whose tokens do
+     * not lie side by side on both sides, and conversions: it copies contiguous runs. */
     enum segue_status (*copy)(struct segue_device *dev, struct segue_copy_job *job);
+    /* E_INVALID for SEGUE_SYNC_NONE: there is nothing to wait for. */
     enum segue_status (*sync)(struct segue_device *dev, const struct segue_sync *sync,
                               struct segue_wait *wait);
     void (*unwait)(struct segue_device *dev,
                    struct segue_wait *wait); /* `done` has run or will not */
-    enum segue_status (*flush)(struct segue_device *dev, const void *addr,
-                               uint64_t len); /* NIC writes become visible; optional */
+    /* NIC writes become visible; NULL: they are at once. */
+    enum segue_status (*flush)(struct segue_device *dev, const void *addr, uint64_t len);
 };
 
 struct segue_device {
@@ -131,7 +139,10 @@ struct segue_device {
 
 extern const struct segue_device_ops segue_device_host, segue_device_sim;
 
-/* table.c: opens a device by name ("cpu" is host), from the one array of kinds. */
+/* table.c, from the one array of kinds: the name of every device there could be here; and
+ * a device by its name ("cpu" is host; options follow a comma). E_NOT_FOUND naming what
+ * there is. */
+void segue_device_probe(void (*found)(void *user, const char *name), void *user);
 enum segue_status segue_device_open(const struct segue_device_args *args,
                                     struct segue_device **out);
 void segue_device_close(struct segue_device *dev);

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One allocation of a set, between ram.c and ram_share.c. */
+#ifndef DEVICE_RAM_CHUNK_H
+#define DEVICE_RAM_CHUNK_H
+
+#include "device/ram.h"
+
+struct segue_ram_chunk {
+    char *addr; /* what the caller was given */
+    char *view; /* where the bytes are; the same when the set is not guarded */
+    uint64_t size, id;
+    int fd;
+    uint32_t copies; /* in flight */
+};
+
+/* The allocation that addr lies in, or NULL. Called with the lock. */
+struct segue_ram_chunk *segue_ram_find(const struct segue_ram *ram, const void *addr);
+
+#endif
