@@ -5,7 +5,6 @@
  * fused multiply-adds whatever stands beside it.
  */
 #include "kernels_avx2.h"
-#include <string.h>
 
 #if defined __x86_64__
 
@@ -17,25 +16,6 @@ struct panel {
     uint32_t depth, cols;
     bool add;
 };
-
-AVX2 static inline void store_sums(const struct panel *panel, float *y, __m256 left,
-                                   __m256 right)
-{
-    if (panel->cols == KERNEL_PANEL) {
-        if (panel->add) {
-            left = _mm256_add_ps(_mm256_loadu_ps(y), left);
-            right = _mm256_add_ps(_mm256_loadu_ps(y + 8), right);
-        }
-        _mm256_storeu_ps(y, left);
-        _mm256_storeu_ps(y + 8, right);
-        return;
-    }
-    float sums[KERNEL_PANEL];
-    _mm256_storeu_ps(sums, left);
-    _mm256_storeu_ps(sums + 8, right);
-    for (uint32_t c = 0; c < panel->cols; c++)
-        y[c] = panel->add ? y[c] + sums[c] : sums[c];
-}
 
 /* A constant n lets the compiler keep the sums in registers. */
 __attribute__((always_inline)) AVX2 static inline void
@@ -55,8 +35,21 @@ rows_of(const struct panel *panel, const uint32_t n, const float *x, size_t x_st
             right[t] = _mm256_fmadd_ps(factor, b, right[t]);
         }
     }
+    if (panel->cols == KERNEL_PANEL && !panel->add) {
+        for (uint32_t t = 0; t < n; t++) {
+            _mm256_storeu_ps(y + t * y_stride, left[t]);
+            _mm256_storeu_ps(y + t * y_stride + 8, right[t]);
+        }
+        return;
+    }
+    float sums[TOGETHER][KERNEL_PANEL];
+    for (uint32_t t = 0; t < n; t++) {
+        _mm256_storeu_ps(sums[t], left[t]);
+        _mm256_storeu_ps(sums[t] + 8, right[t]);
+    }
     for (uint32_t t = 0; t < n; t++)
-        store_sums(panel, y + t * y_stride, left[t], right[t]);
+        for (uint32_t c = 0; c < panel->cols; c++)
+            y[t * y_stride + c] = sums[t][c] + (panel->add ? y[t * y_stride + c] : 0);
 }
 
 AVX2 void avx2_multiply_panel(uint32_t n, uint32_t depth, uint32_t cols, const float *x,

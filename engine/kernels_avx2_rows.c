@@ -38,21 +38,36 @@ AVX2 static inline __m256 eight_nibbles(const uint8_t *at)
     return _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32(15)));
 }
 
-/* x in the order of eight_nibbles, and per block the eight lanes' sums, for the offset.
+/*
+ * For products no nibble is moved to the bottom of its lane. The 16 bytes of a block stand
+ * twice in a register, the second time shifted by 4 bits; masking byte p of every lane
+ * leaves q * 2^8p of elements p, 4+p, 8+p, 12+p and 16+p, 20+p, ..., and x was brought
+ * into that order and multiplied by 2^-8p before. Powers of two round nothing.
  */
 AVX2 static void prepare_q4(float *to, float *sums, const float *x, uint32_t cols)
 {
-    for (uint32_t b = 0; b < cols; b += KERNEL_BLOCK) {
-        __m256 sum = _mm256_setzero_ps();
-        for (uint32_t i = 0; i < 4; i++) {
-            __m256 eight = _mm256_insertf128_ps(
-                _mm256_castps128_ps256(_mm_loadu_ps(x + b + 4 * i)),
-                _mm_loadu_ps(x + b + 16 + 4 * i), 1);
-            _mm256_storeu_ps(to + b + 8 * i, eight);
-            sum = _mm256_add_ps(sum, eight);
-        }
-        _mm256_storeu_ps(sums + b / 4, sum);
+    const float down[4] = {1, 0x1p-8f, 0x1p-16f, 0x1p-24f};
+    for (uint32_t b = 0; b < cols; b += KERNEL_BLOCK, x += KERNEL_BLOCK, sums += 4) {
+        float sum[8] = {0};
+        for (uint32_t p = 0; p < 4; p++)
+            for (uint32_t j = 0; j < 8; j++) {
+                float value = x[4 * j + p];
+                to[b + 8 * p + j] = value * down[p];
+                sum[j] += value;
+            }
+        /* Beside the scale, which it must not meet, stands the block's offset. */
+        sums[0] = sums[2] = sums[3] = 0;
+        sums[1] = ((sum[0] + sum[4]) + (sum[1] + sum[5])) +
+                  ((sum[2] + sum[6]) + (sum[3] + sum[7]));
     }
+}
+
+AVX2 static inline __m256i q4_bytes(const uint8_t *at)
+{
+    const __m256i places = _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4);
+    __m256i twice = _mm256_broadcastsi128_si256(
+        _mm_loadu_si128((const __m128i *)(const void *)at));
+    return _mm256_srlv_epi32(twice, places);
 }
 
 __attribute__((always_inline)) AVX2 static inline void
@@ -62,26 +77,33 @@ q4_rows(const struct weights *w, const uint32_t n, const float *const *x,
     for (uint32_t r = 0; r < w->n_rows; r++) {
         const uint8_t *at = w->data + r * w->row_bytes;
         __m256 total[TOGETHER];
-        for (uint32_t t = 0; t < n; t++)
+        __m128 offset[TOGETHER];
+        for (uint32_t t = 0; t < n; t++) {
             total[t] = _mm256_setzero_ps();
+            offset[t] = _mm_setzero_ps();
+        }
         for (uint32_t b = 0; b < w->cols; b += KERNEL_BLOCK, at += Q4_BYTES) {
-            __m256 least, scale = half_pair(at, &least), part[TOGETHER];
-            for (uint32_t i = 0; i < 4; i++) {
-                __m256 q = eight_nibbles(at + 4 + 4 * i);
+            int both;
+            memcpy(&both, at, 4);
+            __m128 pair = _mm_cvtph_ps(_mm_cvtsi32_si128(both));
+            __m256 scale = _mm256_broadcastss_ps(pair), part[TOGETHER];
+            __m256i bytes = q4_bytes(at + 4);
+            for (uint32_t p = 0; p < 4; p++) {
+                __m256i kept = _mm256_and_si256(bytes, _mm256_set1_epi32(15 << 8 * p));
+                __m256 q = _mm256_cvtepi32_ps(kept);
                 for (uint32_t t = 0; t < n; t++) {
-                    __m256 eight = _mm256_loadu_ps(x[t] + b + 8 * i);
-                    part[t] = i ? _mm256_fmadd_ps(q, eight, part[t])
+                    __m256 eight = _mm256_loadu_ps(x[t] + b + 8 * p);
+                    part[t] = p ? _mm256_fmadd_ps(q, eight, part[t])
                                 : _mm256_mul_ps(q, eight);
                 }
             }
             for (uint32_t t = 0; t < n; t++) {
-                __m256 sum = _mm256_loadu_ps(sums[t] + b / 4);
                 total[t] = _mm256_fmadd_ps(scale, part[t], total[t]);
-                total[t] = _mm256_fmadd_ps(least, sum, total[t]);
+                offset[t] = _mm_fmadd_ps(pair, _mm_loadu_ps(sums[t] + b / 8), offset[t]);
             }
         }
         for (uint32_t t = 0; t < n; t++)
-            y[t][r] = sum_lanes(total[t]);
+            y[t][r] = sum_lanes(total[t]) + _mm_cvtss_f32(_mm_movehdup_ps(offset[t]));
     }
 }
 
