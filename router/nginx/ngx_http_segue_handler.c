@@ -250,7 +250,7 @@ void ngx_http_segue_prefill_again(ngx_event_t *ev)
                   "engine %V lost the KV from %V (%s): "
                   "prefilling again",
                   &ctx->decode.engine, &ctx->prefill.engine,
-                  segue_verdict_name(ctx->verdict));
+                  segue_answer_verdict_name(ctx->verdict));
     ctx->again_verdict = ctx->verdict;
     ctx->verdict = SEGUE_VERDICT_NONE;
     ctx->prefill_tried = (uint64_t)1 << ctx->prefill.engine_index;

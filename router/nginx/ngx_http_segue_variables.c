@@ -103,7 +103,7 @@ static ngx_int_t decode_failure(ngx_http_segue_ctx_t *ctx, ngx_str_t *out)
 
 static ngx_int_t verdict(ngx_http_segue_ctx_t *ctx, ngx_str_t *out)
 {
-    return text(out, segue_verdict_name(ctx->verdict));
+    return text(out, segue_answer_verdict_name(ctx->verdict));
 }
 
 static ngx_int_t stranded(ngx_http_segue_ctx_t *ctx, ngx_str_t *out)
@@ -119,7 +119,7 @@ static ngx_int_t left(ngx_http_segue_ctx_t *ctx, ngx_str_t *out)
 
 static ngx_int_t again(ngx_http_segue_ctx_t *ctx, ngx_str_t *out)
 {
-    return text(out, segue_verdict_name(ctx->again_verdict));
+    return text(out, segue_answer_verdict_name(ctx->again_verdict));
 }
 
 /* A number that is not there is null, so that a log can be JSON. */

@@ -15,7 +15,7 @@ static const struct {
 #undef VERDICT_ROW
 };
 
-const char *segue_verdict_name(enum segue_verdict verdict)
+const char *segue_answer_verdict_name(enum segue_verdict verdict)
 {
     const char *code = verdicts[verdict].code;
     return strncmp(code, "kv_", 3) == 0 ? code + 3 : code;

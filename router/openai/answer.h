@@ -28,7 +28,7 @@ enum segue_verdict {
 };
 
 /* What: the word for people and metrics, "stale"; "" for NONE. Static storage. */
-const char *segue_verdict_name(enum segue_verdict verdict);
+const char *segue_answer_verdict_name(enum segue_verdict verdict);
 
 /* What: whether the router prefills once more: the KV is gone and the prompt is fine. */
 bool segue_verdict_again(enum segue_verdict verdict);
