@@ -65,9 +65,9 @@ static void verdicts_are_read_from_the_code(void **state)
         assert_int_equal(got, rows[i].verdict);
         assert_int_equal(segue_verdict_again(got), rows[i].again);
     }
-    assert_string_equal(segue_verdict_name(SEGUE_VERDICT_STALE), "stale");
-    assert_string_equal(segue_verdict_name(SEGUE_VERDICT_VALID), "valid");
-    assert_string_equal(segue_verdict_name(SEGUE_VERDICT_NONE), "");
+    assert_string_equal(segue_answer_verdict_name(SEGUE_VERDICT_STALE), "stale");
+    assert_string_equal(segue_answer_verdict_name(SEGUE_VERDICT_VALID), "valid");
+    assert_string_equal(segue_answer_verdict_name(SEGUE_VERDICT_NONE), "");
 }
 
 static void envelopes_are_known(void **state)
