@@ -18,6 +18,7 @@ struct connector_prompt {
     uint32_t count;
     const char *salt;   /* cache salt, NULL: none */
     const char *params; /* the request's kv_transfer_params, JSON text */
+    const char *name;   /* what the client calls the request, for reports only */
 };
 
 /* Return values: 0, or -1 with a sentence in engine_error(). `request` is the scheduler's

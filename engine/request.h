@@ -56,6 +56,7 @@ struct request {
     const char *cache_salt; /* NULL: none */
     enum request_role role;
     const char *params; /* kv_transfer_params as JSON text; NULL with REQUEST_WHOLE */
+    const char *name;   /* what the client calls it, for reports only; may be NULL */
 
     /* Called on the scheduler's thread; must not block, and must not wait for it. `token`
      * returns false to stop. Nothing is called after `ended`. */

@@ -12,7 +12,7 @@ static struct connector_prompt prompt_of(const struct sequence *q)
 {
     const struct request *request = q->request;
     return (struct connector_prompt){request->prompt, request->prompt_count,
-                                     request->cache_salt, request->params};
+                                     request->cache_salt, request->params, request->name};
 }
 
 static void detach(struct scheduler *s, struct sequence *q)
