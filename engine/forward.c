@@ -4,7 +4,7 @@
  * its rank's heads and feed-forward columns are the rank's shards. Between phases lies a
  * barrier:
  *
- *   embed+norm | q k v | rotate+store | attend | o parts | add+norm | gate up | down parts
+ *   embed+norm | q k v, rotate, store | attend | o parts | add+norm | gate up | down parts
  *   | add+norm | ... next layer ... | logits
  */
 #include "runner_inside.h"
@@ -78,36 +78,6 @@ static void embed(const struct worker *me)
     }
 }
 
-/* The rank's rows of q, k and v, taken as one list and cut among its threads. */
-static void project_qkv(const struct worker *me, const struct model_layer *layer)
-{
-    const struct model_config *c = me->c;
-    uint32_t tp = me->r->tp, dim = c->head_dim, begin = 0, column = 0;
-    size_t stride = (size_t)(c->heads + 2 * c->kv_heads) * dim;
-    const struct {
-        const struct matrix *matrix;
-        uint32_t n;
-    } lists[] = {{&layer->q, c->heads / tp * dim},
-                 {&layer->k, c->kv_heads / tp * dim},
-                 {&layer->v, c->kv_heads / tp * dim}};
-    uint32_t all = lists[0].n + lists[1].n + lists[2].n;
-    struct range mine = cut(all, me->r->threads, me->index, 8);
-    for (int i = 0; i < 3; i++) {
-        uint32_t end = begin + lists[i].n;
-        uint32_t from = mine.begin > begin ? mine.begin : begin;
-        uint32_t to = mine.end < end ? mine.end : end;
-        if (from < to) {
-            uint32_t row = me->rank * lists[i].n + from - begin;
-            struct weights w = linear_part(lists[i].matrix, row, to - from, 0,
-                                           c->d_model);
-            apply(me, &w, me->r->a.normed, c->d_model, me->r->a.qkv + column + row,
-                  stride);
-        }
-        begin = end;
-        column += lists[i].matrix->rows;
-    }
-}
-
 /* Half-split rotary positions: element i turns with element i + dim/2. */
 static void rotate(float *head, const float *cosine, const float *sine, uint32_t half)
 {
@@ -118,33 +88,64 @@ static void rotate(float *head, const float *cosine, const float *sine, uint32_t
     }
 }
 
-/* Turns the rank's q and k in place and writes K and V into its cache. */
-static void rotate_and_store(const struct worker *me, uint32_t layer)
+/* One kind of head: what it is projected by, where its columns begin in a row of qkv,
+ * whether it turns, and which half of the cache's rows it goes to (-1: none). */
+struct head_kind {
+    const struct matrix *matrix;
+    uint32_t column;
+    bool turns;
+    int half;
+};
+
+/* The rank's heads begin .. end - 1 of one kind: projected, turned, stored. */
+static void project_heads(const struct worker *me, uint32_t layer, struct head_kind kind,
+                          uint32_t begin, uint32_t end)
 {
     const struct runner *r = me->r;
     const struct model_config *c = me->c;
     const struct cache *cache = &r->caches[me->rank];
     uint32_t dim = c->head_dim, half = dim / 2;
-    uint32_t heads = c->heads / r->tp, kv_heads = c->kv_heads / r->tp;
-    struct range rows = cut(r->n_rows, r->threads, me->index, 1);
-    for (uint32_t t = rows.begin; t < rows.end; t++) {
-        const struct step_row *row = &r->rows[t];
-        const float *cosine = r->a.cosine + (size_t)t * half;
-        const float *sine = r->a.sine + (size_t)t * half;
-        float *q = r->a.qkv + (size_t)t * (c->heads + 2 * c->kv_heads) * dim;
-        float *k = q + (size_t)c->heads * dim, *v = k + (size_t)c->kv_heads * dim;
-        uint32_t block = row->seq->blocks[row->position / cache->shape.block_tokens];
-        uint32_t within = row->position % cache->shape.block_tokens;
-        for (uint32_t h = 0; h < heads; h++)
-            rotate(q + (size_t)(me->rank * heads + h) * dim, cosine, sine, half);
-        for (uint32_t h = 0; h < kv_heads; h++) {
-            size_t at = (size_t)(me->rank * kv_heads + h) * dim;
-            uint8_t *to = cache_row(cache, layer, block, h, within);
-            rotate(k + at, cosine, sine, half);
-            r->kernels->encode(cache->shape.dtype, to, k + at, dim);
-            r->kernels->encode(cache->shape.dtype, to + cache->row_bytes / 2, v + at,
-                               dim);
+    uint32_t row = me->rank * (kind.matrix->rows / r->tp) + begin * dim;
+    size_t stride = (size_t)(c->heads + 2 * c->kv_heads) * dim;
+    struct weights w = linear_part(kind.matrix, row, (end - begin) * dim, 0, c->d_model);
+    apply(me, &w, r->a.normed, c->d_model, r->a.qkv + kind.column + row, stride);
+    for (uint32_t t = 0; t < r->n_rows; t++) {
+        const struct step_row *at = &r->rows[t];
+        uint32_t block = at->seq->blocks[at->position / cache->shape.block_tokens];
+        uint32_t within = at->position % cache->shape.block_tokens;
+        float *head = r->a.qkv + t * stride + kind.column + row;
+        for (uint32_t h = begin; h < end; h++, head += dim) {
+            if (kind.turns)
+                rotate(head, r->a.cosine + (size_t)t * half, r->a.sine + (size_t)t * half,
+                       half);
+            if (kind.half >= 0)
+                r->kernels->encode(cache->shape.dtype,
+                                   cache_row(cache, layer, block, h, within) +
+                                       (size_t)kind.half * (cache->row_bytes / 2),
+                                   head, dim);
         }
+    }
+}
+
+/* The rank's heads of q, k and v, taken as one list and cut among its threads. */
+static void project_qkv(const struct worker *me, uint32_t layer)
+{
+    const struct model_layer *weights = &me->r->model->layer[layer];
+    uint32_t dim = me->c->head_dim, tp = me->r->tp, begin = 0;
+    const struct head_kind kinds[] = {
+        {&weights->q, 0, true, -1},
+        {&weights->k, weights->q.rows, true, 0},
+        {&weights->v, weights->q.rows + weights->k.rows, false, 1},
+    };
+    uint32_t all = (weights->q.rows + 2 * weights->k.rows) / dim / tp;
+    struct range mine = cut(all, me->r->threads, me->index, 1);
+    for (int i = 0; i < 3; i++) {
+        uint32_t end = begin + kinds[i].matrix->rows / dim / tp;
+        uint32_t from = mine.begin > begin ? mine.begin : begin;
+        uint32_t to = mine.end < end ? mine.end : end;
+        if (from < to)
+            project_heads(me, layer, kinds[i], from - begin, to - begin);
+        begin = end;
     }
 }
 
@@ -292,22 +293,20 @@ static void layer_step(const struct worker *me, uint32_t i)
     struct runner *r = me->r;
     const struct model_layer *layer = &r->model->layer[i];
     bool last = i + 1 == me->c->layers;
-    project_qkv(me, layer);
-    team_barrier(r->team);
-    rotate_and_store(me, i);
-    team_barrier(r->team);
+    project_qkv(me, i);
+    team_barrier(r->team, me->number);
     attend(me, i);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
     project_out(me, &layer->o, r->a.attended);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
     add_parts(me, layer->ffn_norm);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
     feed_forward(me, layer);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
     project_out(me, &layer->down, r->a.gate);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
     add_parts(me, last ? r->model->output_norm : r->model->layer[i + 1].attn_norm);
-    team_barrier(r->team);
+    team_barrier(r->team, me->number);
 }
 
 void forward(void *runner, uint32_t member)
@@ -323,7 +322,7 @@ void forward(void *runner, uint32_t member)
         .scratch = r->scratch[member],
     };
     embed(&me);
-    team_barrier(r->team);
+    team_barrier(r->team, member);
     for (uint32_t i = 0; i < me.c->layers; i++)
         layer_step(&me, i);
     project_logits(&me);

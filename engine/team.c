@@ -13,7 +13,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SPINS = 2000 }; /* some 20 us: longer than most phases of a decode step differ */
+/* Turns of a spin, at most some 20 us: longer than most phases of a decode step differ.
+ * On a busy machine a spin keeps the processor from whoever is waited for. */
+enum { LEAST_SPINS = 32, MOST_SPINS = 2000 };
 
 struct signal_word {
     _Atomic uint32_t value;
@@ -23,11 +25,12 @@ struct signal_word {
 struct member {
     struct team *team;
     uint32_t number;
+    uint32_t spins; /* its present limit: what paid lately */
     pthread_t thread;
 };
 
 struct team {
-    uint32_t n, started, spins;
+    uint32_t n, started, most_spins;
     struct member *members;
     struct signal_word job, turn; /* turn: how many barriers have been passed */
     _Atomic uint32_t arrived;
@@ -45,13 +48,19 @@ static inline void relax(void)
 }
 
 /* Waits until the word differs from `old`. */
-static void await(struct signal_word *word, uint32_t old, uint32_t spins)
+static void await(struct member *member, struct signal_word *word, uint32_t old)
 {
-    for (uint32_t i = 0; i < spins; i++) {
-        if (atomic_load_explicit(&word->value, memory_order_acquire) != old)
+    uint32_t most = member->team->most_spins;
+    for (uint32_t i = 0; i < member->spins; i++) {
+        if (atomic_load_explicit(&word->value, memory_order_acquire) != old) {
+            member->spins = member->spins < most / 2 ? member->spins * 2 : most;
             return;
+        }
         relax();
     }
+    member->spins = member->spins / 2 > LEAST_SPINS ? member->spins / 2 : LEAST_SPINS;
+    if (member->spins > most)
+        member->spins = most;
     /* Sequential order with raise(): either it sees a sleeper, or the kernel sees the
      * new value and does not sleep. */
     atomic_fetch_add(&word->sleepers, 1);
@@ -67,13 +76,13 @@ static void raise_word(struct signal_word *word)
         syscall(SYS_futex, &word->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-void team_barrier(struct team *team)
+void team_barrier(struct team *team, uint32_t number)
 {
     if (team->n == 1)
         return;
     uint32_t turn = atomic_load_explicit(&team->turn.value, memory_order_acquire);
     if (atomic_fetch_add(&team->arrived, 1) + 1 < team->n) {
-        await(&team->turn, turn, team->spins);
+        await(&team->members[number], &team->turn, turn);
         return;
     }
     atomic_store(&team->arrived, 0);
@@ -85,11 +94,11 @@ static void *member_main(void *argument)
     struct member *member = argument;
     struct team *team = member->team;
     for (uint32_t job = 0;; job++) {
-        await(&team->job, job, team->spins);
+        await(member, &team->job, job);
         if (!team->work)
             return NULL;
         team->work(team->argument, member->number);
-        team_barrier(team);
+        team_barrier(team, member->number);
     }
 }
 
@@ -100,7 +109,7 @@ void team_run(struct team *team, void (*work)(void *argument, uint32_t member),
     team->argument = argument;
     raise_word(&team->job);
     work(argument, 0);
-    team_barrier(team);
+    team_barrier(team, 0);
 }
 
 /* How many processors this thread may use. */
@@ -118,7 +127,6 @@ static int start(struct team *team)
     int status = 0;
     for (uint32_t i = 1; i < team->n && !status; i++) {
         struct member *member = &team->members[i];
-        *member = (struct member){.team = team, .number = i};
         int cause = pthread_create(&member->thread, NULL, member_main, member);
         if (cause)
             status = engine_fail("cannot start thread %u of the engine: %s", i,
@@ -138,7 +146,10 @@ int team_open(struct team **out, uint32_t n)
         return engine_fail("out of memory for %u threads", n);
     }
     team->n = n;
-    team->spins = n <= processors() ? SPINS : 0;
+    team->most_spins = n <= processors() ? MOST_SPINS : 0;
+    for (uint32_t i = 0; i < n; i++)
+        team->members[i] = (struct member){
+            .team = team, .number = i, .spins = team->most_spins};
     if (start(team)) {
         team_close(team);
         return -1;

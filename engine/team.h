@@ -2,8 +2,8 @@
 /*
  * A fixed team of threads that run one function together and wait for each other.
  *
- * Waiting is a short spin (none when there are more members than processors), then a
- * futex: a team without work costs nothing.
+ * Waiting is a short spin where that pays (never with more members than processors), then
+ * a futex: a team without work costs nothing.
  */
 #ifndef ENGINE_TEAM_H
 #define ENGINE_TEAM_H
@@ -21,8 +21,8 @@ void team_close(struct team *team); /* NULL is allowed; no run may be going on *
 void team_run(struct team *team, void (*work)(void *argument, uint32_t member),
               void *argument);
 
-/* For use inside work, by all members alike: nobody passes before all have come, and all
- * see what any wrote before. */
-void team_barrier(struct team *team);
+/* For use inside work, by all members alike, each with its own number: nobody passes
+ * before all have come, and all see what any wrote before. */
+void team_barrier(struct team *team, uint32_t member);
 
 #endif

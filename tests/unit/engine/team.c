@@ -17,10 +17,10 @@ static void play(void *argument, uint32_t member)
     struct game *game = argument;
     for (uint32_t round = 1; round <= ROUNDS; round++) {
         game->table[member] += round;
-        team_barrier(game->team);
+        team_barrier(game->team, member);
         for (uint32_t i = 0; i < game->n; i++)
             game->wrong[member] += game->table[i] != game->table[member];
-        team_barrier(game->team);
+        team_barrier(game->team, member);
     }
 }
 
