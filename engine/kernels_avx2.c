@@ -57,26 +57,34 @@ AVX2 static void decode(enum cache_dtype dtype, float *to, const void *from, uin
         dtype, to + i, (const uint8_t *)from + i * cache_dtype_bytes(dtype), n - i);
 }
 
-AVX2 static inline float dot(const float *a, const float *b, uint32_t dim)
-{
-    __m256 even = _mm256_setzero_ps(), odd = even;
-    uint32_t j = 0;
-    for (; j + 16 <= dim; j += 16) {
-        even = _mm256_fmadd_ps(_mm256_loadu_ps(a + j), _mm256_loadu_ps(b + j), even);
-        odd = _mm256_fmadd_ps(_mm256_loadu_ps(a + j + 8), _mm256_loadu_ps(b + j + 8),
-                              odd);
-    }
-    float sum = sum_lanes(_mm256_add_ps(even, odd));
-    for (; j < dim; j++)
-        sum += a[j] * b[j];
-    return sum;
-}
-
+/* Four keys share the loads of q and one round of adding lanes. A group that is not full
+ * repeats its last key, so that each key's sum is formed alike wherever it stands. */
 AVX2 static void score(float *scores, const float *q, const float *const *k, uint32_t n,
                        uint32_t dim)
 {
-    for (uint32_t i = 0; i < n; i++)
-        scores[i] = dot(q, k[i], dim);
+    for (uint32_t i = 0; i < n; i += 4) {
+        const float *key[4], *last = k[n - 1];
+        __m256 sum[4];
+        float four[4];
+        uint32_t j = 0;
+        for (uint32_t l = 0; l < 4; l++) {
+            key[l] = i + l < n ? k[i + l] : last;
+            sum[l] = _mm256_setzero_ps();
+        }
+        for (; j + 8 <= dim; j += 8) {
+            __m256 eight = _mm256_loadu_ps(q + j);
+            for (uint32_t l = 0; l < 4; l++)
+                sum[l] = _mm256_fmadd_ps(eight, _mm256_loadu_ps(key[l] + j), sum[l]);
+        }
+        __m256 both = _mm256_hadd_ps(_mm256_hadd_ps(sum[0], sum[1]),
+                                     _mm256_hadd_ps(sum[2], sum[3]));
+        _mm_storeu_ps(four, _mm_add_ps(_mm256_castps256_ps128(both),
+                                       _mm256_extractf128_ps(both, 1)));
+        for (; j < dim; j++)
+            for (uint32_t l = 0; l < 4; l++)
+                four[l] += q[j] * key[l][j];
+        memcpy(scores + i, four, (n - i < 4 ? n - i : 4) * sizeof *four);
+    }
 }
 
 /* 64 columns at a time stay in registers over all rows. */
