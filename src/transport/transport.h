@@ -79,7 +79,7 @@ enum segue_op_kind {
     SEGUE_OP_COPY, /* MAP: remote to local, by the local device's copy */
     SEGUE_OP_READ, /* remote to local, contiguous pieces of the cursor */
     SEGUE_OP_SEND, /* STREAM: local, the transfer's source side, to the peer's RECV */
-    SEGUE_OP_RECV, /* STREAM: the peer's SEND of this tag to local, the destination side */
+    SEGUE_OP_RECV, /* STREAM: the SEND of this tag to local, the destination side */
 };
 
 #define SEGUE_OP_REGIONS 8 /* registrations, and remotes, of one operation */
@@ -115,7 +115,8 @@ struct segue_op {
     struct segue_task task;
     struct segue_copy_job job;
     struct segue_extent src[SEGUE_OP_REGIONS], dst[SEGUE_OP_REGIONS];
-    uint64_t total, moved; /* bytes */
+    uint64_t total;         /* bytes */
+    _Atomic uint64_t moved; /* of them so far */
 };
 
 struct segue_transport_ops {
