@@ -8,6 +8,7 @@ static const struct {
 } rows[] = {
     {"shm", &segue_transport_mapped},
     {"ipc", &segue_transport_mapped},
+    {"cma", &segue_transport_cma},
 };
 
 const char *segue_transport_name(size_t row)
