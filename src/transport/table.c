@@ -9,6 +9,7 @@ static const struct {
     {"shm", &segue_transport_mapped},
     {"ipc", &segue_transport_mapped},
     {"cma", &segue_transport_cma},
+    {"tcp", &segue_transport_tcp},
 };
 
 const char *segue_transport_name(size_t row)
