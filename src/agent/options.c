@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Options of an agent: defaults, environment, the caller's, in this order. */
 #include "agent/options.h"
+#include "agent/select.h"
 #include "base/random.h"
 #include "base/sized.h"
 
@@ -41,6 +42,14 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "a link without business is closed after this"},
     {0},
 };
+
+static enum segue_status check_paths(const char *option, const char *list)
+{
+    enum segue_status status = segue_path_list_check(list);
+    if (status < 0)
+        segue_fail(status, "option %s: %s", option, segue_error_detail());
+    return status;
+}
 
 static enum segue_status out_of_limits(const struct segue_opt *row, uint64_t value)
 {
@@ -130,6 +139,8 @@ enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
                           "option ipc-dir: '%s' is no absolute path; peers elsewhere "
                           "could not find it",
                           opts.ipc_dir);
+    SEGUE_TRY(check_paths("require", opts.require));
+    SEGUE_TRY(check_paths("exclude", opts.exclude));
     if (opts.slot_bytes > opts.ring_bytes / 2)
         return segue_fail(SEGUE_E_INVALID,
                           "option slot-bytes: %" PRIu64

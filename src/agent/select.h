@@ -7,6 +7,7 @@
 #ifndef AGENT_SELECT_H
 #define AGENT_SELECT_H
 
+#include <segue/status.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,8 +24,12 @@ struct segue_path {
 };
 #define SEGUE_PATHS_MAX 8
 
-const char *segue_path_name(struct segue_path path); /* "shm/mapped"; static storage */
+/* What: "shm/mapped"; "?" when there is no such path. Static storage. */
+const char *segue_path_name(struct segue_path path);
+/* What: the path called so; false: none. */
 bool segue_path_find(const char *name, size_t len, struct segue_path *out);
+/* What: whether every word of a comma list is a path or a transport; E_INVALID naming the one that is not. NULL is legal. */
+enum segue_status segue_path_list_check(const char *list);
 
 /* One side's memory, as selection sees it. */
 struct segue_select_side {
@@ -57,7 +62,8 @@ struct segue_select_output {
 
 void segue_select(const struct segue_select_input *in, struct segue_select_output *out);
 
-/* What: the transcript as text, a line a path; NUL terminated, cut at cap. */
+/* What: the transcript as text, a line a path: "shm/mapped chosen", "tcp/packed possible", "ipc/mapped refused: WHY"; NUL
+ * terminated, cut at cap. */
 void segue_select_text(const struct segue_select_output *out, char *text, size_t cap);
 
 #endif

@@ -62,6 +62,8 @@ static void bad_values_are_named(void **state)
     } rows[] = {
         {{.engine_id = id}, SEGUE_E_INVALID, "engine-id"},
         {{.ipc_dir = "run/x"}, SEGUE_E_INVALID, "ipc-dir"},
+        {{.require = "shm,warp"}, SEGUE_E_INVALID, "require: 'warp'"},
+        {{.exclude = "x"}, SEGUE_E_INVALID, "exclude"},
         {{.mover_threads = 65}, SEGUE_E_RANGE, "mover-threads"},
         {{.ring_bytes = 1}, SEGUE_E_RANGE, "ring-bytes"},
         {{.slot_bytes = 32u << 20}, SEGUE_E_INVALID, "slot-bytes"},
