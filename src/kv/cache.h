@@ -29,6 +29,7 @@ struct segue_cache { /* one of ours */
      * and is asked again (by segue_cache_ended) until it answers true: then the cache is freed. */
     void *above;
     bool (*closing)(struct segue_cache *cache); /* true: nothing is left over it */
+    void *closer; /* private: who waits in segue_cache_close */
 };
 
 struct segue_remote_cache { /* one of a peer's, as described */
@@ -43,6 +44,8 @@ struct segue_remote_cache { /* one of a peer's, as described */
     uint32_t n_regions;
     uint64_t region_len[SEGUE_CACHE_REGIONS_MAX];
     struct segue_handle *handles; /* [row * n_regions + region] */
+    char why[SEGUE_ROWS_MAX]
+            [120]; /* by row: why it has no handles, in the peer's words */
 };
 
 /* A remote cache's memory, imported for one (transport connection, consumer device). */
@@ -64,7 +67,8 @@ struct segue_caches_wait {
     struct segue_list list; /* private */
 };
 
-/* What: the caches of the peer behind `link`, asked for on first use. `done` may run inside the call. */
+/* What: the caches of the peer behind `link`, asked for on first use; what it opens later is added to the same array.
+ * Deadline: opts.connect_ns. `done` may run inside the call. */
 void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait);
 void segue_caches_wait_cancel(struct segue_caches_wait *wait);
 
@@ -77,14 +81,14 @@ enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
 /* What: our cache by id, for a service that was named one by a peer; NULL: none. */
 struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id);
 
-/* What: the cache service of the agent, attached on first use. Called by segue_cache_open and by the hand-off. */
-void segue_cache_service(struct segue_agent *agent);
+/* What: attaches the cache service to the agent, once. Called by segue_cache_open and by the hand-off. E_MEMORY. */
+enum segue_status segue_cache_service(struct segue_agent *agent);
 
 /* What: the layer above says that something over a closing cache has ended. */
 void segue_cache_ended(struct segue_cache *cache);
 
-/* Geometry on the wire (cache descriptions, claims). Pure; every field bounds checked on reading:
- * segue_layout_check and region lengths included. */
+/* Geometry on the wire (cache descriptions, claims), a block that says its own length. Pure; what is read is sound by
+ * itself (segue_geometry_check); `layers` is room for `max_layers` places, which g->layer then borrows. */
 struct segue_reader;
 struct segue_writer;
 void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g);

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Caches between agents: ours told to whoever asks, theirs kept for the link's life.
+ *
+ *     consumer --ASK--> producer --TELL, HANDLES...-- for each cache --TOLD-->
+ *                                --TELL, HANDLES...-- for each cache opened later
+ */
+#include "kv/cache_service.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "kv/cache_wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PEER_FDS_MAX 1024 /* descriptors that one peer may make us keep */
+
+struct cache_service {
+    struct segue_service base;
+    struct segue_agent *agent;
+    struct segue_list caches; /* ours */
+    uint32_t n_caches, next_id;
+    uint8_t body[SEGUE_FRAME_MAX]; /* of the message being written */
+};
+
+/* What a link's peer told us, and whether it asked. */
+struct peer {
+    struct segue_link *link;
+    bool asks;        /* it wants our caches */
+    bool asked, told; /* we want its caches, and have heard of all */
+    struct segue_list waits;
+    struct segue_timer deadline;
+    struct segue_remote_cache *caches; /* SEGUE_CACHES_MAX, so that they never move */
+    size_t n_caches;
+    uint32_t fds;
+    struct segue_list imports;
+};
+
+struct kept_import {
+    struct segue_import import;
+    const struct segue_remote_cache *cache;
+};
+
+static struct cache_service *service_of(struct segue_agent *agent)
+{
+    return segue_container_of(agent->services[SEGUE_SERVICE_CACHE], struct cache_service,
+                              base);
+}
+
+/* ---- ours ---- */
+
+static void close_handles(struct segue_handle *handles, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        segue_handle_close(&handles[i]);
+}
+
+/* Every region of the cache, as `row` exports it; why not, otherwise. */
+static bool export_row(const struct segue_cache *cache, size_t row,
+                       struct segue_handle *handles, char *why, size_t cap)
+{
+    for (uint32_t i = 0; i < cache->n_regions; i++) {
+        const struct segue_region *region = cache->regions[i];
+        struct segue_registration *registration = region->registrations[row];
+        handles[i] = (struct segue_handle){0};
+        /* A transport of streams has nothing to export: being registered is enough. */
+        if (registration && (!registration->transport->ops->export ||
+                             segue_registration_export(registration, &handles[i]) >= 0))
+            continue;
+        snprintf(why, cap, "%s", registration ? segue_error_detail() : region->why[row]);
+        close_handles(handles, i);
+        return false;
+    }
+    return true;
+}
+
+static void send_handles(struct cache_service *service, struct segue_link *link,
+                         const struct segue_cache *cache, size_t row,
+                         const struct segue_handle *handles)
+{
+    int fds[SEGUE_CACHE_REGIONS_MAX * SEGUE_BLOB_FDS];
+    uint32_t n_fds = 0;
+    struct segue_writer w = segue_writer_make(service->body, sizeof service->body);
+    segue_cache_handles_write(&w, cache->id, segue_transport_name(row), handles,
+                              cache->n_regions);
+    for (uint32_t i = 0; i < cache->n_regions; i++)
+        for (uint32_t k = 0; k < handles[i].n_fds; k++)
+            fds[n_fds++] = handles[i].fds[k];
+    segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_HANDLES, w.data,
+                    (uint32_t)w.len, fds, n_fds);
+}
+_Static_assert(SEGUE_CACHE_REGIONS_MAX *SEGUE_BLOB_FDS <= SEGUE_FRAME_FDS,
+               "the handles of a row go in one frame");
+
+static void tell(struct cache_service *service, struct segue_link *link,
+                 const struct segue_cache *cache)
+{
+    struct segue_handle handles[SEGUE_ROWS_MAX][SEGUE_CACHE_REGIONS_MAX];
+    struct segue_remote_cache told = {.id = cache->id,
+                                      .rank = cache->rank,
+                                      .ranks = cache->ranks,
+                                      .geometry = cache->geometry,
+                                      .device_caps = cache->device->caps,
+                                      .n_regions = cache->n_regions};
+    snprintf(told.model, sizeof told.model, "%s", cache->model);
+    snprintf(told.convention, sizeof told.convention, "%s", cache->convention);
+    snprintf(told.device, sizeof told.device, "%s", cache->device->name);
+    for (uint32_t i = 0; i < cache->n_regions; i++)
+        told.region_len[i] = cache->regions[i]->len;
+    for (size_t row = 0; row < SEGUE_ROWS_MAX && segue_transport_name(row); row++)
+        if (export_row(cache, row, handles[row], told.why[row], sizeof told.why[row]))
+            told.rows |= 1u << row;
+    struct segue_writer w = segue_writer_make(service->body, sizeof service->body);
+    segue_cache_tell_write(&w, &told);
+    segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TELL, w.data, (uint32_t)w.len,
+                    NULL, 0);
+    for (size_t row = 0; row < SEGUE_ROWS_MAX; row++)
+        if (told.rows & (1u << row)) {
+            send_handles(service, link, cache, row, handles[row]);
+            close_handles(handles[row], cache->n_regions);
+        }
+}
+
+static void on_ask(struct cache_service *service, struct peer *peer)
+{
+    peer->asks = true;
+    segue_list_each (at, &service->caches)
+        tell(service, peer->link, segue_container_of(at, struct segue_cache, list));
+    segue_link_send(peer->link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TOLD, NULL, 0, NULL, 0);
+}
+
+struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id)
+{
+    if (!agent->services[SEGUE_SERVICE_CACHE])
+        return NULL;
+    segue_list_each (at, &service_of(agent)->caches) {
+        struct segue_cache *cache = segue_container_of(at, struct segue_cache, list);
+        if (cache->id == id && !cache->closer)
+            return cache;
+    }
+    return NULL;
+}
+
+enum segue_status segue_cache_service_add(struct segue_agent *agent,
+                                          struct segue_cache *cache)
+{
+    struct cache_service *service = service_of(agent);
+    uint32_t n = 0;
+    segue_list_each (at, &service->caches)
+        n++;
+    if (n == SEGUE_CACHES_MAX)
+        return segue_fail(SEGUE_E_LIMIT, "this agent has %d caches already",
+                          SEGUE_CACHES_MAX);
+    cache->id = ++service->next_id;
+    segue_list_push_back(&service->caches, &cache->list);
+    segue_list_each (at, &agent->links) {
+        struct segue_link *link = segue_container_of(at, struct segue_link, list);
+        struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+        if (peer && peer->asks)
+            tell(service, link, cache);
+    }
+    return SEGUE_OK;
+}
+
+/* ---- theirs ---- */
+
+static void end_waits(struct peer *peer, enum segue_status status)
+{
+    char why[256];
+    snprintf(why, sizeof why, "%s", status < 0 ? segue_error_detail() : "");
+    struct segue_list ending, *at;
+    segue_list_init(&ending);
+    while ((at = segue_list_pop_front(&peer->waits)))
+        segue_list_push_back(&ending, at);
+    while ((at = segue_list_pop_front(&ending))) {
+        struct segue_caches_wait *wait = segue_container_of(at, struct segue_caches_wait,
+                                                            list);
+        wait->caches = peer->caches;
+        wait->n = peer->n_caches;
+        snprintf(wait->why, sizeof wait->why, "%s", why);
+        if (status < 0)
+            segue_fail(status, "%s", why);
+        wait->done(wait, status);
+    }
+}
+
+static void on_deadline(struct segue_timer *timer)
+{
+    struct peer *peer = timer->user;
+    peer->asked = false;
+    segue_fail(SEGUE_E_TIMEOUT, "%s did not describe its caches in time",
+               peer->link->name);
+    end_waits(peer, SEGUE_E_TIMEOUT);
+}
+
+static struct peer *peer_of(struct segue_link *link)
+{
+    struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+    if (peer)
+        return peer;
+    peer = calloc(1, sizeof *peer);
+    if (!peer) {
+        segue_fail(SEGUE_E_MEMORY, "no memory for a peer's caches");
+        return NULL;
+    }
+    peer->link = link;
+    peer->deadline = (struct segue_timer){.fn = on_deadline, .user = peer};
+    segue_list_init(&peer->waits);
+    segue_list_init(&peer->imports);
+    link->state[SEGUE_SERVICE_CACHE] = peer;
+    return peer;
+}
+
+static struct segue_remote_cache *find_told(struct peer *peer, uint32_t id)
+{
+    for (size_t i = 0; i < peer->n_caches; i++)
+        if (peer->caches[i].id == id)
+            return &peer->caches[i];
+    return NULL;
+}
+
+static enum segue_status on_tell(struct peer *peer, const struct segue_frame *frame)
+{
+    struct segue_remote_cache cache;
+    if (!peer->caches)
+        return segue_fail(SEGUE_E_PROTOCOL, "a cache was told that nobody asked for");
+    SEGUE_TRY(segue_cache_tell_read(frame->body, frame->len, &cache));
+    /* Asked again after a deadline, a peer tells what it has told. */
+    if (find_told(peer, cache.id)) {
+        segue_remote_cache_free(&cache);
+        return SEGUE_OK;
+    }
+    cache.handles = calloc(SEGUE_ROWS_MAX * cache.n_regions, sizeof *cache.handles);
+    if (!cache.handles || peer->n_caches == SEGUE_CACHES_MAX) {
+        bool full = cache.handles;
+        segue_remote_cache_free(&cache);
+        return full ? segue_fail(SEGUE_E_PROTOCOL, "it has more than %d caches",
+                                 SEGUE_CACHES_MAX)
+                    : segue_fail(SEGUE_E_MEMORY, "no memory for a peer's cache");
+    }
+    cache.link = peer->link;
+    peer->caches[peer->n_caches++] = cache;
+    return SEGUE_OK;
+}
+
+static size_t row_called(const char *transport)
+{
+    for (size_t row = 0; row < SEGUE_ROWS_MAX && segue_transport_name(row); row++)
+        if (strcmp(segue_transport_name(row), transport) == 0)
+            return row;
+    return SEGUE_ROWS_MAX;
+}
+
+static enum segue_status on_handles(struct peer *peer, struct segue_frame *frame)
+{
+    struct segue_cache_handles message;
+    SEGUE_TRY(segue_cache_handles_read(frame, &message));
+    struct segue_remote_cache *cache = find_told(peer, message.cache);
+    if (!cache || cache->n_regions != message.n_regions)
+        return segue_fail(SEGUE_E_PROTOCOL, "handles of cache %u, which is not so",
+                          message.cache);
+    size_t row = row_called(message.transport);
+    if (row == SEGUE_ROWS_MAX || cache->rows & (1u << row))
+        return SEGUE_OK;
+    if (peer->fds + frame->n_fds > PEER_FDS_MAX)
+        return segue_fail(SEGUE_E_PROTOCOL, "its caches need more than %d descriptors",
+                          PEER_FDS_MAX);
+    memcpy(&cache->handles[row * cache->n_regions], message.handle,
+           cache->n_regions * sizeof *message.handle);
+    for (uint32_t i = 0; i < frame->n_fds; i++)
+        frame->fds[i] = -1;
+    peer->fds += frame->n_fds;
+    cache->rows |= 1u << row;
+    return SEGUE_OK;
+}
+
+static void on_told(struct peer *peer)
+{
+    segue_loop_timer_cancel(peer->link->agent->loop, &peer->deadline);
+    peer->told = true;
+    end_waits(peer, SEGUE_OK);
+}
+
+static enum segue_status on_frame(struct segue_service *base, struct segue_link *link,
+                                  struct segue_frame *frame)
+{
+    struct cache_service *service = segue_container_of(base, struct cache_service, base);
+    struct peer *peer = peer_of(link);
+    if (!peer)
+        return SEGUE_E_MEMORY;
+    switch (frame->type) {
+    case SEGUE_CACHE_ASK:
+        on_ask(service, peer);
+        return SEGUE_OK;
+    case SEGUE_CACHE_TELL:
+        return on_tell(peer, frame);
+    case SEGUE_CACHE_HANDLES:
+        return on_handles(peer, frame);
+    case SEGUE_CACHE_TOLD:
+        if (!peer->asked)
+            return segue_fail(SEGUE_E_PROTOCOL, "it told caches that nobody asked for");
+        on_told(peer);
+        return SEGUE_OK;
+    default:
+        return SEGUE_OK; /* of a later version (rule R21) */
+    }
+}
+
+static enum segue_status ask(struct peer *peer)
+{
+    struct segue_link *link = peer->link;
+    if (!peer->caches)
+        peer->caches = calloc(SEGUE_CACHES_MAX, sizeof *peer->caches);
+    if (!peer->caches)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for a peer's caches");
+    peer->asked = true;
+    segue_loop_timer_set(link->agent->loop, &peer->deadline,
+                         segue_now_ns() + link->agent->opts.connect_ns);
+    return segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_ASK, NULL, 0, NULL, 0);
+}
+
+void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait)
+{
+    segue_list_init(&wait->list);
+    wait->caches = NULL;
+    wait->n = 0;
+    wait->why[0] = 0;
+    struct peer *peer = NULL;
+    enum segue_status status = SEGUE_OK;
+    if (link->closing)
+        status = segue_fail(SEGUE_E_LOST, "%s", link->why);
+    else
+        status = segue_cache_service(link->agent);
+    if (status >= 0 && !(peer = peer_of(link)))
+        status = SEGUE_E_MEMORY;
+    if (status >= 0 && !peer->asked)
+        status = ask(peer);
+    if (status < 0) {
+        snprintf(wait->why, sizeof wait->why, "%s", segue_error_detail());
+        wait->done(wait, status);
+        return;
+    }
+    segue_list_push_back(&peer->waits, &wait->list);
+    if (peer->told)
+        end_waits(peer, SEGUE_OK);
+}
+
+void segue_caches_wait_cancel(struct segue_caches_wait *wait)
+{
+    segue_list_remove(&wait->list);
+}
+
+/* ---- imports ---- */
+
+static void drop_import(struct kept_import *kept)
+{
+    for (uint32_t i = 0; i < kept->import.n; i++)
+        segue_remote_drop(kept->import.remote[i]);
+    segue_list_remove(&kept->import.list);
+    free(kept);
+}
+
+enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
+                                     struct segue_connection *connection, size_t row,
+                                     struct segue_device *device,
+                                     struct segue_import **out)
+{
+    struct peer *peer = cache->link->state[SEGUE_SERVICE_CACHE];
+    segue_list_each (at, &peer->imports) {
+        struct kept_import *kept = segue_container_of(at, struct kept_import,
+                                                      import.list);
+        if (kept->cache == cache && kept->import.connection == connection &&
+            kept->import.device == device) {
+            *out = &kept->import;
+            return SEGUE_OK;
+        }
+    }
+    if (!(cache->rows & (1u << row)))
+        return segue_fail(SEGUE_E_UNSUPPORTED, "cache %u has no handles for %s: %s",
+                          cache->id, segue_transport_name(row), cache->why[row]);
+    struct kept_import *kept = calloc(1, sizeof *kept);
+    if (!kept)
+        return segue_fail(SEGUE_E_MEMORY, "no memory to import a cache");
+    kept->cache = cache;
+    kept->import.connection = connection;
+    kept->import.device = device;
+    segue_list_push_back(&peer->imports, &kept->import.list);
+    for (; kept->import.n < cache->n_regions; kept->import.n++) {
+        uint32_t i = kept->import.n;
+        enum segue_status status = segue_remote_import(
+            connection, device, &cache->handles[row * cache->n_regions + i],
+            cache->region_len[i], &kept->import.remote[i]);
+        if (status < 0) {
+            drop_import(kept);
+            return status;
+        }
+    }
+    *out = &kept->import;
+    return SEGUE_OK;
+}
+
+/* ---- life ---- */
+
+static void on_gone(struct segue_service *base, struct segue_link *link, const char *why)
+{
+    struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+    if (!peer)
+        return;
+    segue_loop_timer_cancel(link->agent->loop, &peer->deadline);
+    segue_fail(SEGUE_E_LOST, "%s", why);
+    end_waits(peer, SEGUE_E_LOST);
+}
+
+static void on_forget(struct segue_service *base, struct segue_link *link)
+{
+    struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+    if (!peer)
+        return;
+    while (!segue_list_empty(&peer->imports))
+        drop_import(
+            segue_container_of(peer->imports.next, struct kept_import, import.list));
+    for (size_t i = 0; i < peer->n_caches; i++)
+        segue_remote_cache_free(&peer->caches[i]);
+    free(peer->caches);
+    free(peer);
+    link->state[SEGUE_SERVICE_CACHE] = NULL;
+}
+
+static void on_close(struct segue_service *base)
+{
+    struct cache_service *service = segue_container_of(base, struct cache_service, base);
+    while (!segue_list_empty(&service->caches))
+        segue_cache_discard(
+            segue_container_of(service->caches.next, struct segue_cache, list));
+    free(service);
+}
+
+enum segue_status segue_cache_service(struct segue_agent *agent)
+{
+    if (agent->services[SEGUE_SERVICE_CACHE])
+        return SEGUE_OK;
+    struct cache_service *service = calloc(1, sizeof *service);
+    if (!service)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for the cache service");
+    service->base = (struct segue_service){.type = SEGUE_SERVICE_CACHE,
+                                           .frame = on_frame,
+                                           .gone = on_gone,
+                                           .forget = on_forget,
+                                           .close = on_close};
+    service->agent = agent;
+    segue_list_init(&service->caches);
+    segue_agent_service_add(agent, &service->base);
+    return SEGUE_OK;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between cache.c and cache_service.c. Thread: the agent's. */
+#ifndef KV_CACHE_SERVICE_H
+#define KV_CACHE_SERVICE_H
+
+#include "kv/cache.h"
+
+/* What: gives a new cache its id and tells it to the peers that have asked. E_LIMIT: too many. */
+enum segue_status segue_cache_service_add(struct segue_agent *agent,
+                                          struct segue_cache *cache);
+
+/* What: frees a cache over which nothing is left, and wakes who closes it. */
+void segue_cache_discard(struct segue_cache *cache);
+
+#endif
