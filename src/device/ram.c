@@ -15,6 +15,16 @@
 #include "base/status.h"
 #include "device/ram_chunk.h"
 
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* Newer than some C libraries. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
 void segue_ram_init(struct segue_ram *ram, const char *kind, bool guarded)
 {
     *ram = (struct segue_ram){.kind = kind, .guarded = guarded};
@@ -109,8 +119,47 @@ static enum segue_status no_room(size_t size, uint64_t available)
                       available);
 }
 
-/* Populated before it is sealed: F_SEAL_FUTURE_WRITE leaves ours the only mapping that
- * can write. */
+void *segue_ram_map(int fd, uint64_t offset, size_t size, int prot, int flags)
+{
+    char *room = mmap(NULL, size + HUGE_PAGE, PROT_NONE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (room == MAP_FAILED)
+        return NULL;
+    size_t skip = (offset - (uintptr_t)room) % HUGE_PAGE;
+    char *at = mmap(room + skip, size, prot, flags | MAP_FIXED, fd, (off_t)offset);
+    int err = errno;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t used = at == MAP_FAILED ? 0 : skip + (size + page - 1) / page * page;
+    if (used > 0 && skip > 0)
+        munmap(room, skip);
+    munmap(room + used, size + HUGE_PAGE - used);
+    errno = err;
+    return used > 0 ? at : NULL;
+}
+
+/* Huge pages where the kernel gives them to whoever asks (Linux 6.1; shared memory gets
+ * none by itself on most systems): a relayout in blocks then stops missing the TLB, and
+ * filling the memory is ten times faster. A page that is there is what lets it begin. */
+static void ask_for_huge_pages(char *view, size_t size)
+{
+    for (size_t at = 0; at + HUGE_PAGE <= size; at += HUGE_PAGE) {
+        *(volatile char *)(view + at) = 0;
+        if (madvise(view + at, HUGE_PAGE, MADV_COLLAPSE) != 0)
+            return;
+    }
+}
+
+static void populate(char *view, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (madvise(view, size, MADV_POPULATE_WRITE) == 0)
+        return;
+    for (size_t at = 0; at < size; at += page)
+        *(volatile char *)(view + at) = 0;
+}
+
+/* Mapped before it is sealed: F_SEAL_FUTURE_WRITE leaves ours the only mapping that can
+ * write. */
 static enum segue_status map_chunk(struct segue_ram_chunk *chunk, bool guarded)
 {
     size_t size = chunk->size;
@@ -119,13 +168,14 @@ static enum segue_status map_chunk(struct segue_ram_chunk *chunk, bool guarded)
         return segue_fail_errno(SEGUE_E_SYSTEM, errno, "memfd_create");
     if (ftruncate(chunk->fd, (off_t)size) != 0)
         return segue_fail_errno(SEGUE_E_MEMORY, errno, "a memfd of %zu bytes", size);
+    chunk->addr = chunk->view = segue_ram_map(chunk->fd, 0, size, PROT_READ | PROT_WRITE,
+                                              MAP_SHARED);
+    if (!chunk->view)
+        return segue_fail_errno(SEGUE_E_MEMORY, errno, "mapping %zu bytes", size);
+    ask_for_huge_pages(chunk->view, size);
     if (fallocate(chunk->fd, 0, 0, (off_t)size) != 0)
         return no_room(size, bytes_available());
-    void *view = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-                      chunk->fd, 0);
-    if (view == MAP_FAILED)
-        return segue_fail_errno(SEGUE_E_MEMORY, errno, "mapping %zu bytes", size);
-    chunk->view = chunk->addr = view;
+    populate(chunk->view, size);
     if (guarded) {
         void *guard = mmap(NULL, size, PROT_NONE,
                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -147,7 +197,7 @@ enum segue_status segue_ram_alloc(struct segue_ram *ram, size_t size, void **add
     if (size == 0)
         return segue_fail(SEGUE_E_INVALID, "an allocation of 0 bytes");
     uint64_t available = bytes_available();
-    if (size > available || size > INT64_MAX - page)
+    if (size > available || size > INT64_MAX - HUGE_PAGE)
         return no_room(size, available);
     struct segue_ram_chunk *chunk = calloc(1, sizeof *chunk);
     if (!chunk)

@@ -16,4 +16,8 @@ struct segue_ram_chunk {
 /* The allocation that addr lies in, or NULL. Called with the lock. */
 struct segue_ram_chunk *segue_ram_find(const struct segue_ram *ram, const void *addr);
 
+/* What: maps `size` bytes of a memfd from `offset` (whole pages) where huge pages of the
+ * file can be mapped as such. NULL with errno. */
+void *segue_ram_map(int fd, uint64_t offset, size_t size, int prot, int flags);
+
 #endif

@@ -116,12 +116,12 @@ enum segue_status segue_ram_import(const struct segue_ram *ram,
                           length, len);
     SEGUE_TRY(check_fd(handle->fds[0], offset, len));
     uint64_t skip = inside_page(offset);
-    void *base = mmap(NULL, len + skip, PROT_READ, MAP_SHARED | MAP_POPULATE,
-                      handle->fds[0], (off_t)(offset - skip));
-    if (base == MAP_FAILED)
+    char *base = segue_ram_map(handle->fds[0], offset - skip, len + skip, PROT_READ,
+                               MAP_SHARED | MAP_POPULATE);
+    if (!base)
         return segue_fail_errno(SEGUE_E_MEMORY, errno,
                                 "mapping %" PRIu64 " bytes of a peer", len);
-    *addr = (char *)base + skip;
+    *addr = base + skip;
     return SEGUE_OK;
 }
 
