@@ -10,9 +10,11 @@ static json_t *text_of(const char *text, size_t length)
     return json_stringn(text != NULL ? text : "", length);
 }
 
-/* A token by itself, which may be half a character. */
+/* A token by itself, which may be half a character; two may read the same. */
 static json_t *token_text(const struct choice *c, uint32_t token)
 {
+    if (c->call->params.tokens_as_ids)
+        return json_sprintf("token_id:%u", token);
     struct gguf_text bytes = tokenizer_bytes(c->call->api->tokenizer, token, true);
     struct utf8_stream utf8 = {0};
     char *out = malloc(UTF8_ROOM(bytes.len));

@@ -107,6 +107,7 @@ static int read_switches(const struct fields *f, struct api_params *p)
     if (field_bool(f, "stream", &p->stream) != 0 ||
         field_bool(f, "ignore_eos", &p->ignore_eos) != 0 ||
         field_bool(f, "return_token_ids", &p->return_token_ids) != 0 ||
+        field_bool(f, "return_tokens_as_token_ids", &p->tokens_as_ids) != 0 ||
         field_bool(f, "include_stop_str_in_output", &p->include_stop) != 0 ||
         field_bool(f, "skip_special_tokens", &skip_special) != 0 ||
         field_uint(f, "n", 1, N_MOST, &p->n) != 0 ||

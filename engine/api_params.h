@@ -11,7 +11,8 @@ enum { STOPS_MOST = 16, STOP_TOKENS_MOST = 64, N_MOST = 16 };
 
 struct api_params {
     json_t *root; /* what the strings below lie in */
-    bool chat, stream, include_usage, return_token_ids, include_stop, show_special;
+    bool chat, stream, include_usage, return_token_ids, tokens_as_ids, include_stop,
+        show_special;
     uint32_t n;
     uint32_t *prompt; /* tokens */
     uint32_t prompt_count;
