@@ -42,6 +42,7 @@ void engine_defaults(struct engine_opts *opts)
         .max_tokens = 512,
         .max_seqs = 32,
         .body_most = 16ull << 20,
+        .round = -1,
     };
 }
 
@@ -142,6 +143,10 @@ static int open_scheduler(struct engine *e)
         context = (uint32_t)held;
     struct runner_opts runner = {
         .tp = opts->tp, .threads = threads_of(opts), .max_tokens = opts->max_tokens};
+    if (opts->round >= 0) {
+        runner.rounds = true;
+        runner.round = (enum cache_dtype)opts->round;
+    }
     if (runner_open(&e->runner, e->model, &runner, e->caches) != 0)
         return -1;
     struct scheduler_opts scheduler = {

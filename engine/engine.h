@@ -27,6 +27,7 @@ struct engine_opts {
     uint32_t max_tokens, max_seqs;
     uint32_t context; /* 0: the model's, or what the cache holds */
     bool no_prefix_caching, recompute;
+    int round; /* an enum cache_dtype the prompt's K and V go through; -1: none */
     uint64_t body_most;
     const char *engine_id, *ipc_dir; /* NULL: chosen by the library */
 };

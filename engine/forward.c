@@ -88,6 +88,33 @@ static void rotate(float *head, const float *cosine, const float *sine, uint32_t
     }
 }
 
+/* What a cache of another type would have made of n elements. */
+static void through(enum cache_dtype dtype, float *at, uint32_t n)
+{
+    uint8_t piece[64 * sizeof(float)];
+    for (uint32_t i = 0; i < n; i += 64) {
+        uint32_t some = n - i < 64 ? n - i : 64;
+        cache_encode(dtype, piece, at + i, some);
+        cache_decode(dtype, at + i, piece, some);
+    }
+}
+
+/* Writes K (half 0) or V (half 1) of one token and head into the rank's cache, first
+ * rounded in place where the step wants it. */
+static void store(const struct worker *me, uint32_t layer, const struct step_row *row,
+                  uint32_t head, int half, float *from)
+{
+    const struct runner *r = me->r;
+    const struct cache *cache = &r->caches[me->rank];
+    uint32_t block = row->seq->blocks[row->position / cache->shape.block_tokens];
+    uint32_t within = row->position % cache->shape.block_tokens, dim = me->c->head_dim;
+    uint8_t *to = cache_row(cache, layer, block, head, within);
+    if (r->rounds && row->position < row->seq->rounded)
+        through(r->round, from, dim);
+    r->kernels->encode(cache->shape.dtype, to + (size_t)half * (cache->row_bytes / 2),
+                       from, dim);
+}
+
 /* One kind of head: what it is projected by, where its columns begin in a row of qkv,
  * whether it turns, and which half of the cache's rows it goes to (-1: none). */
 struct head_kind {
@@ -103,26 +130,19 @@ static void project_heads(const struct worker *me, uint32_t layer, struct head_k
 {
     const struct runner *r = me->r;
     const struct model_config *c = me->c;
-    const struct cache *cache = &r->caches[me->rank];
     uint32_t dim = c->head_dim, half = dim / 2;
     uint32_t row = me->rank * (kind.matrix->rows / r->tp) + begin * dim;
     size_t stride = (size_t)(c->heads + 2 * c->kv_heads) * dim;
     struct weights w = linear_part(kind.matrix, row, (end - begin) * dim, 0, c->d_model);
     apply(me, &w, r->a.normed, c->d_model, r->a.qkv + kind.column + row, stride);
     for (uint32_t t = 0; t < r->n_rows; t++) {
-        const struct step_row *at = &r->rows[t];
-        uint32_t block = at->seq->blocks[at->position / cache->shape.block_tokens];
-        uint32_t within = at->position % cache->shape.block_tokens;
         float *head = r->a.qkv + t * stride + kind.column + row;
         for (uint32_t h = begin; h < end; h++, head += dim) {
             if (kind.turns)
                 rotate(head, r->a.cosine + (size_t)t * half, r->a.sine + (size_t)t * half,
                        half);
             if (kind.half >= 0)
-                r->kernels->encode(cache->shape.dtype,
-                                   cache_row(cache, layer, block, h, within) +
-                                       (size_t)kind.half * (cache->row_bytes / 2),
-                                   head, dim);
+                store(me, layer, &r->rows[t], h, kind.half, head);
         }
     }
 }

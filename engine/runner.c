@@ -142,6 +142,8 @@ int runner_open(struct runner **out, const struct model *model,
     r->tp = tp;
     r->threads = threads;
     r->max_tokens = max_tokens;
+    r->rounds = opts->rounds;
+    r->round = opts->round;
     if (allocate(r) || team_open(&r->team, tp * threads)) {
         runner_close(r);
         return -1;

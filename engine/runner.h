@@ -21,6 +21,8 @@ struct runner_opts {
     uint32_t threads;    /* per rank. 0: 1 */
     uint32_t max_tokens; /* most tokens of one step, all sequences together. 0: 512 */
     bool portable;       /* use the plain C kernels even where AVX2 is at hand */
+    bool rounds;         /* see step_seq.rounded: through `round` */
+    enum cache_dtype round;
 };
 
 enum step_logits {
@@ -37,6 +39,9 @@ struct step_seq {
     uint32_t n_blocks;      /* must cover past + n_tokens */
     enum step_logits want;
     float *logits; /* the caller's room for them; NULL with STEP_NO_LOGITS */
+    /* K and V of positions below this go through runner_opts.round on their way into the
+     * cache: what they would be had an engine with such a cache handed them over. */
+    uint32_t rounded;
 };
 
 /* caches: one a rank, bases set, geometry equal but for the base; the structs are copied,

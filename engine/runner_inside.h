@@ -44,6 +44,8 @@ struct runner {
     struct team *team;
     struct cache *caches; /* [tp] */
     uint32_t tp, threads, max_tokens;
+    bool rounds;
+    enum cache_dtype round;
     float *inverse; /* [head_dim/2]: radians a position */
     struct activations a;
     void *memory;

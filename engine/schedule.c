@@ -26,6 +26,8 @@ static void add_to_batch(struct scheduler *s, struct sequence *q)
         .past = q->computed,
         .blocks = q->blocks,
         .n_blocks = q->block_count,
+        /* Whoever loads a prompt computes its last token itself. */
+        .rounded = q->request->prompt_count - 1,
     };
     if (count == pending(q)) {
         step->want = STEP_LAST_LOGITS;

@@ -322,12 +322,50 @@ static void bad_runners(void **state)
     runner_close(NULL);
 }
 
+/* K and V of the first layer, of which nothing else is rounded. */
+static void prompts_can_be_rounded(void **state)
+{
+    enum { N = 20, ROUNDED = 13 };
+    struct setup setup = {.tp = 1, .block_tokens = 16, .dtype = CACHE_FP32};
+    struct engine exact, rounding;
+    uint32_t tokens[N], dim2 = 2 * model->config.head_dim;
+    float want[512];
+    uint8_t piece[1024];
+    for (uint32_t i = 0; i < N; i++)
+        tokens[i] = prompt_token(i);
+    open_engine(&exact, &setup);
+    open_engine(&rounding, &setup);
+    runner_close(rounding.runner);
+    struct runner_opts opts = {.tp = 1, .rounds = true, .round = CACHE_BF16};
+    assert_int_equal(runner_open(&rounding.runner, model, &opts, rounding.caches), 0);
+    struct step_seq seq = {.tokens = tokens,
+                           .n_tokens = N,
+                           .blocks = exact.blocks[0],
+                           .n_blocks = exact.n_blocks,
+                           .rounded = ROUNDED};
+    assert_int_equal(runner_step(exact.runner, &seq, 1), 0);
+    assert_int_equal(runner_step(rounding.runner, &seq, 1), 0);
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t block = seq.blocks[i / 16];
+        memcpy(want, cache_row(exact.caches, 0, block, 1, i % 16), dim2 * sizeof *want);
+        if (i < ROUNDED) {
+            cache_encode(CACHE_BF16, piece, want, dim2);
+            cache_decode(CACHE_BF16, want, piece, dim2);
+        }
+        assert_memory_equal(want, cache_row(rounding.caches, 0, block, 1, i % 16),
+                            dim2 * sizeof *want);
+    }
+    close_engine(&exact);
+    close_engine(&rounding);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(geometry_changes_no_bit, open_model, close_model),
     cmocka_unit_test_setup_teardown(chunks_and_kernels_round_only, open_model,
                                     close_model),
     cmocka_unit_test_setup_teardown(narrow_caches_are_close, open_model, close_model),
     cmocka_unit_test_setup_teardown(the_cache_decides, open_model, close_model),
+    cmocka_unit_test_setup_teardown(prompts_can_be_rounded, open_model, close_model),
     cmocka_unit_test_setup_teardown(all_logits, open_model, close_model),
     cmocka_unit_test_setup_teardown(bad_steps, open_model, close_model),
     cmocka_unit_test_setup_teardown(bad_runners, open_model, close_model),
