@@ -19,7 +19,7 @@ $(BUILD)/build.ninja: $(wildcard /var/lib/dpkg/status)
 demo:  ## install what is missing, fetch the model, hand a request over and check the answer
 	@$(SETUP) build demo
 	@$(MAKE) --no-print-directory build
-	@if [ -x scripts/fetch-model ]; then scripts/fetch-model; fi
+	@scripts/fetch-model >/dev/null
 	@$(SEGUE) demo
 
 test:  ## install what is missing, build, run every test that needs no special hardware
