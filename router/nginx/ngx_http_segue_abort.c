@@ -22,6 +22,17 @@ static ngx_int_t has_left(ngx_connection_t *c)
     return n == 0 || (n == -1 && ngx_socket_errno != NGX_EAGAIN);
 }
 
+/* Ends everything. The leg goes first: ended from the request's cleanup it would give back
+ * the last reference, and the request be gone while nginx is still ending it. */
+static void end(ngx_http_request_t *r)
+{
+    if (r->upstream && ngx_http_upstream_create(r) != NGX_OK) {
+        ngx_http_finalize_request(r, NGX_ERROR);
+        return;
+    }
+    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+}
+
 /* Leg 1 runs. The engine may be sending its answer right now, with blocks offered: only
  * half-close, which every server takes for "the client is gone", and read on. Either the
  * engine gives up and closes, or its answer comes and goes on to decode. */
@@ -32,7 +43,7 @@ static void leave_prefill(ngx_http_segue_ctx_t *ctx)
     ngx_connection_t *c = u ? u->peer.connection : NULL;
     ngx_http_segue_count(NGX_HTTP_SEGUE_LEFT_PREFILL, 1);
     if (c == NULL || !u->request_body_sent) {
-        ngx_http_finalize_request(sr ? sr : ctx->request, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+        end(sr ? sr : ctx->request);
         return;
     }
     if (ngx_shutdown_socket(c->fd, SHUT_WR) == -1)
@@ -66,7 +77,7 @@ void ngx_http_segue_client_leaves(ngx_http_request_t *r)
     default:
         break;
     }
-    ngx_http_finalize_request(r, NGX_HTTP_CLIENT_CLOSED_REQUEST);
+    end(r);
 }
 
 void ngx_http_segue_watch_client(ngx_http_request_t *r)

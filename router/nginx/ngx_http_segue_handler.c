@@ -103,10 +103,30 @@ static ngx_int_t looks_like_object(ngx_str_t text)
     return i < text.len && text.data[i] == '{';
 }
 
+/* A coded body can't be looked into, and only looking keeps hand-off parameters out. */
+static ngx_int_t is_coded(ngx_http_request_t *r)
+{
+    static const char name[] = "content-encoding", none[] = "identity";
+    for (ngx_list_part_t *part = &r->headers_in.headers.part; part; part = part->next) {
+        ngx_table_elt_t *h = part->elts;
+        for (ngx_uint_t i = 0; i < part->nelts; i++)
+            if (h[i].key.len == sizeof name - 1 &&
+                ngx_memcmp(h[i].lowcase_key, name, sizeof name - 1) == 0 &&
+                (h[i].value.len != sizeof none - 1 ||
+                 ngx_strncasecmp(h[i].value.data, (u_char *)none, sizeof none - 1) != 0))
+                return 1;
+    }
+    return 0;
+}
+
 static void body_read(ngx_http_request_t *r)
 {
     ngx_http_segue_ctx_t *ctx = ngx_http_get_module_ctx(r, ngx_http_segue_module);
     ngx_uint_t handoff = ctx->conf->mode == NGX_HTTP_SEGUE_HANDOFF;
+    if (is_coded(r)) {
+        reject(r, 415, "unsupported_encoding", "the body must come without a coding");
+        return;
+    }
     if (handoff || may_be_json(r)) {
         if (ngx_http_segue_body_gather(r, &ctx->text) != NGX_OK) {
             ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);

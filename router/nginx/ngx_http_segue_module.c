@@ -2,6 +2,8 @@
 /* The module's directives and their configuration. */
 #include "ngx_http_segue.h"
 
+#include <sys/prctl.h>
+
 static ngx_str_t hidden_headers[] = {ngx_string("Date"),
                                      ngx_string("Server"),
                                      ngx_string("X-Request-Id"),
@@ -141,6 +143,17 @@ static void remove_runtime_dir(ngx_cycle_t *cycle)
         ngx_http_segue_remove_tree((char *)conf->runtime_dir.data, cycle->log);
 }
 
+/* A worker must not outlive a master that was killed: it would go on serving the port. */
+static ngx_int_t start_worker(ngx_cycle_t *cycle)
+{
+    if (ngx_process == NGX_PROCESS_WORKER &&
+        (prctl(PR_SET_PDEATHSIG, SIGTERM) == -1 || getppid() != ngx_parent)) {
+        ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno, "the master process is gone");
+        return NGX_ERROR;
+    }
+    return ngx_http_segue_zone_worker(cycle);
+}
+
 #define TIMEOUT(name, member)                                                            \
     {                                                                                    \
         ngx_string(name),                                                                \
@@ -195,7 +208,7 @@ ngx_module_t ngx_http_segue_module = {NGX_MODULE_V1,
                                       NGX_HTTP_MODULE,
                                       NULL, /* init master */
                                       NULL, /* init module */
-                                      ngx_http_segue_zone_worker,
+                                      start_worker,
                                       NULL, /* init thread */
                                       NULL, /* exit thread */
                                       NULL, /* exit process */

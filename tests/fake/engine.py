@@ -12,8 +12,14 @@ it does what `default` says. Keys:
   type       Content-Type of that answer
   params     kv_transfer_params of a prefill: a dict in place of the usual one, or None
   blocks     how many block ids the usual one holds
-  chunks     pieces of a stream (default 3), `gap` seconds apart
-  reset      "request": reset when the request is there; "headers": after the header; an int: after so many pieces
+  chunks     pieces of a stream (default 3), `gap` seconds apart, each with `fat` more bytes
+  reset      "request": reset when the request is there; "reused": the same, if the connection served before; "headers":
+             after the header; "body": within the body; an int: after so many pieces
+  torn       a stream that ends with these bytes and a reset
+  hold       an asyncio.Event to wait for: before the answer of a prefill, after the first piece of a stream
+  admitting  an asyncio.Event set when decode has the request, before it claims the blocks
+  admit_hold an asyncio.Event that decode waits for before it claims them
+  deaf       it does not notice a client that closes before the answer
   close      close the connection after the answer although the client may keep it
   chunked    answer without Content-Length
 """
@@ -45,10 +51,6 @@ class Ledger:
 
     def stranded(self):
         return [lease for lease, state in self.leases.items() if state == "offered"]
-
-
-class Gone(Exception):
-    """The other side closed."""
 
 
 class Engine:
@@ -84,10 +86,11 @@ class Engine:
     async def _serve(self, reader, writer):
         self.connections += 1
         self.writers.add(writer)
+        served = 0
         try:
-            while await self._one(reader, writer):
-                pass
-        except (Gone, ConnectionError, asyncio.IncompleteReadError):
+            while await self._one(reader, writer, served):
+                served += 1
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self.writers.discard(writer)
@@ -111,7 +114,7 @@ class Engine:
         self.requests.append(request)
         return request
 
-    async def _one(self, reader, writer):
+    async def _one(self, reader, writer, served):
         try:
             request = await self._read(reader)
         except asyncio.IncompleteReadError:
@@ -119,20 +122,23 @@ class Engine:
         act = dict(self.default)
         if self.script:
             act.update(self.script.pop(0))
-        if act.get("reset") == "request":
+        if act.get("reset") == "reused" and not served:
+            self.script.insert(0, {"reset": "reused"})
+        elif act.get("reset") in ("request", "reused"):
             self._reset(writer)
             return False
         self.active += 1
         watch = asyncio.ensure_future(reader.read(1))  # only EOF can come: nobody pipelines here
         work = asyncio.ensure_future(self._answer(request, act, writer))
         try:
-            await asyncio.wait({watch, work}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({work} if act.get("deaf") else {watch, work}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self.ledger.aborted += 1
                 work.cancel()
                 await asyncio.wait({work})
                 return False
             if watch.done():
+                work.result()
                 return False
             return work.result() and not act.get("close")
         finally:
@@ -179,6 +185,8 @@ class Engine:
 
     async def _prefill(self, request, act, writer):
         await asyncio.sleep(act.get("delay", 0))
+        if "hold" in act:
+            await act["hold"].wait()
         answer = {"id": "cmpl-1", "object": "text_completion", "choices": [{"index": 0, "text": "x"}]}
         if "params" in act:
             if act["params"] != "absent":
@@ -192,6 +200,10 @@ class Engine:
 
     async def _decode(self, request, act, writer):
         delay, admit = act.get("delay", 0), act.get("admit", act.get("delay", 0) / 2)
+        if "admitting" in act:
+            act["admitting"].set()
+        if "admit_hold" in act:
+            await act["admit_hold"].wait()
         await asyncio.sleep(admit)
         lease = self._lease(request)
         if lease:
@@ -211,6 +223,12 @@ class Engine:
             await writer.drain()
             self._reset(writer)
             return False
+        if "torn" in act:
+            self._chunk(writer, act["torn"])
+            await writer.drain()
+            await asyncio.sleep(0.02)
+            self._reset(writer)
+            return False
         for i in range(act.get("chunks", 3)):
             if i and act.get("gap"):
                 await asyncio.sleep(act["gap"])
@@ -219,7 +237,9 @@ class Engine:
                 await asyncio.sleep(0.02)
                 self._reset(writer)
                 return False
-            self._chunk(writer, b"data: " + json.dumps({"choices": [{"index": 0, "text": f" {i}"}]}).encode() + b"\n\n")
+            if i == 1 and "hold" in act:
+                await act["hold"].wait()
+            self._chunk(writer, b"data: " + json.dumps({"choices": [{"index": 0, "text": f" {i}" + "." * act.get("fat", 0)}]}).encode() + b"\n\n")
             await writer.drain()
         self._chunk(writer, b"data: [DONE]\n\n")
         writer.write(b"0\r\n\r\n")
@@ -230,6 +250,10 @@ class Engine:
         writer.write(b"%x\r\n%s\r\n" % (len(data), data))
 
     def _send(self, writer, status, body, act):
+        if act.get("reset") == "body":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{\"a\"")
+            writer.close()
+            return False
         head = f"HTTP/1.1 {status} Status\r\nContent-Type: {act.get('type', 'application/json')}\r\n"
         if act.get("close"):
             head += "Connection: close\r\n"
