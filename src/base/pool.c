@@ -102,6 +102,14 @@ bool segue_pool_submit(struct segue_pool *pool, struct segue_task *task)
     return true;
 }
 
+bool segue_pool_waiting(struct segue_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool waiting = pool->queued > 0;
+    pthread_mutex_unlock(&pool->lock);
+    return waiting;
+}
+
 void segue_pool_destroy(struct segue_pool *pool)
 {
     if (!pool)

@@ -26,6 +26,11 @@ enum segue_status segue_pool_create(unsigned threads, const char *name,
  * always done. Any thread, workers included. */
 bool segue_pool_submit(struct segue_pool *pool, struct segue_task *task);
 
+/* What: whether tasks wait for a worker. A task that works in parts looks between them:
+ * when somebody waits it submits itself anew and returns, otherwise going on saves the
+ * hand-over from one worker to the other. Any thread. */
+bool segue_pool_waiting(struct segue_pool *pool);
+
 /* What: runs out what is queued, what that submits included, then joins the workers and
  * frees the pool; NULL is fine. Not from a worker, and after the last other submitter. */
 void segue_pool_destroy(struct segue_pool *pool);

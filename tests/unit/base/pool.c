@@ -6,6 +6,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -146,6 +147,37 @@ static void destroy_runs_out_what_tasks_submit(void **state)
     segue_pool_destroy(NULL);
 }
 
+static sem_t entered, leave;
+static bool waited;
+
+static void look_at_the_queue(struct segue_task *task)
+{
+    sem_post(&entered);
+    sem_wait(&leave);
+    waited = segue_pool_waiting(pool);
+}
+
+static void nothing(struct segue_task *task)
+{
+}
+
+static void tells_when_somebody_waits(void **state)
+{
+    struct segue_task busy = {.fn = look_at_the_queue}, other = {.fn = nothing};
+    sem_init(&entered, 0, 0);
+    sem_init(&leave, 0, 0);
+    assert_ok(segue_pool_create(1, "test", &pool));
+    segue_pool_submit(pool, &busy);
+    sem_wait(&entered);
+    assert_false(segue_pool_waiting(pool));
+    segue_pool_submit(pool, &other);
+    sem_post(&leave);
+    segue_pool_destroy(pool);
+    assert_true(waited);
+    sem_destroy(&entered);
+    sem_destroy(&leave);
+}
+
 static pthread_t ran_on;
 static sigset_t ran_with;
 
@@ -182,6 +214,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(never_more_workers_than_asked_for),
     cmocka_unit_test(as_many_workers_as_there_is_work_for),
     cmocka_unit_test(destroy_runs_out_what_tasks_submit),
+    cmocka_unit_test(tells_when_somebody_waits),
     cmocka_unit_test(no_workers_means_inside_submit),
     cmocka_unit_test(workers_leave_signals_alone),
 };
