@@ -65,10 +65,11 @@ static void run_lane(struct segue_task *task)
     struct segue_copy_job *job = task->user;
     struct work *work = work_of(job);
     struct lane *lane = segue_container_of(task, struct lane, task);
-    if (copy_chunk(job, lane)) {
-        segue_pool_submit(work->pool, task);
-        return;
-    }
+    while (copy_chunk(job, lane))
+        if (segue_pool_waiting(work->pool)) {
+            segue_pool_submit(work->pool, task);
+            return;
+        }
     if (atomic_fetch_sub(&work->running, 1) != 1)
         return;
     segue_ram_release(work->ram, job->src, job->n_src);
