@@ -24,7 +24,6 @@
 #define COOKIE       16
 #define BATCH_BYTES  (UINT64_C(1) << 20) /* what a cancel waits for */
 #define BATCH_PIECES 1023                /* and the cookie: 1024, the kernel's limit */
-#define TASK_BATCHES 8                   /* before other work has its turn */
 #define BLOB_MAGIC   0x31616d63          /* "cma1" */
 
 struct cma {
@@ -314,7 +313,7 @@ static void read_task(struct segue_task *task)
     struct segue_op *op = task->user;
     struct cma_connection *conn = (struct cma_connection *)op->connection;
     struct batch b;
-    for (int i = 0; i < TASK_BATCHES; i++) {
+    do {
         enum segue_status status = op->stop;
         if (status >= 0) {
             fill_batch(op, &b);
@@ -329,7 +328,7 @@ static void read_task(struct segue_task *task)
             return;
         }
         op->moved += b.bytes;
-    }
+    } while (!segue_pool_waiting(conn->pool));
     segue_pool_submit(conn->pool, task);
 }
 

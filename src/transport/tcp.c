@@ -57,11 +57,10 @@ static void kick(struct segue_tcp_side *side)
         segue_pool_submit(conn->pool, &side->task);
 }
 
-static void take_turn(struct segue_task *task)
+/* Whether the side is to go on; otherwise it waits for its event or a kick. */
+static bool goes_on(struct segue_tcp_side *side, enum segue_tcp_turn next)
 {
-    struct segue_tcp_side *side = task->user;
     struct segue_tcp_connection *conn = side->conn;
-    enum segue_tcp_turn next = side->turn(side);
     lock(conn);
     bool more = next == SEGUE_TCP_MORE || side->again;
     side->again = false;
@@ -73,10 +72,19 @@ static void take_turn(struct segue_task *task)
         }
     }
     unlock(conn);
-    if (more)
-        segue_pool_submit(conn->pool, task);
-    else
-        segue_flight_release(&conn->base);
+    return more;
+}
+
+static void take_turns(struct segue_task *task)
+{
+    struct segue_tcp_side *side = task->user;
+    struct segue_tcp_connection *conn = side->conn;
+    while (goes_on(side, side->turn(side)))
+        if (segue_pool_waiting(conn->pool)) {
+            segue_pool_submit(conn->pool, task);
+            return;
+        }
+    segue_flight_release(&conn->base);
 }
 
 static void on_event(struct segue_tcp_connection *conn, uint32_t events)
@@ -276,7 +284,7 @@ static void init_side(struct segue_tcp_connection *conn, struct segue_tcp_side *
     side->conn = conn;
     side->turn = turn;
     side->event = event;
-    side->task.fn = take_turn;
+    side->task.fn = take_turns;
     side->task.user = side;
     segue_list_init(&side->ops);
 }

@@ -14,7 +14,7 @@
 #include <sys/uio.h>
 
 #define SEGUE_TCP_PIECES     1024 /* the kernel's limit of a gathering write */
-#define SEGUE_TCP_TURN_BYTES ((size_t)8 << 20)
+#define SEGUE_TCP_TURN_BYTES ((size_t)1 << 20)
 
 enum segue_tcp_turn {
     SEGUE_TCP_MORE, /* the socket is ready still */
