@@ -47,11 +47,13 @@ struct segue_agent_opts {
     }
 
 /* What: starts an agent: its thread, its control socket, its incarnation (128 random bits, rule R1). `opts` may be
- * NULL. Owned: segue_agent_destroy. Any thread. Errors: E_INVALID naming the option, E_SYSTEM naming the path. */
+ * NULL. Owned: segue_agent_destroy. Any thread. Errors: E_INVALID or E_RANGE naming the option, E_REFUSED
+ * when ipc_dir is open to other users, E_SYSTEM naming the path. */
 SEGUE_API enum segue_status segue_agent_create(const struct segue_agent_opts *opts,
                                                segue_agent **out);
 
 /* What: ends it: offers are revoked, claims cancelled and drained, links closed, everything freed, events dropped.
+ * Caches still open are closed; regions are deregistered before.
  * Waits for copies in flight. NULL is legal. Not from a log sink. No other call on the agent may be running. */
 SEGUE_API void segue_agent_destroy(segue_agent *agent);
 

@@ -93,6 +93,7 @@ static void stop_services(struct segue_agent *agent)
 
 static void close_links(struct segue_agent *agent)
 {
+    agent->ending = true;
     segue_control_stop(agent);
     segue_list_each (at, &agent->links)
         segue_link_close(segue_container_of(at, struct segue_link, list),

@@ -64,7 +64,8 @@ struct segue_agent {
     struct segue_events events;
     struct segue_control *control; /* listeners and dialling (control.c) */
     uint64_t next_id;              /* claims, groups, tags: never re-used */
-    bool stopping;                 /* segue_agent_destroy has begun */
+    bool stopping;                 /* segue_agent_destroy has begun: services cancel */
+    bool ending;                   /* they have; no new links */
 };
 
 /* What: runs fn(agent, arg) on the agent's thread and returns what it returns, the error's sentence

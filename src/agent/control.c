@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,6 +165,16 @@ static void file_name(const char *engine_id, char *out, size_t cap)
     out[n] = 0;
 }
 
+/* Between finding a dead socket and replacing it no other agent may do the same. An agent stopped just then must not
+ * stop all others, so the wait has an end. */
+static int lock_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (int i = 0; fd >= 0 && i < 200 && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
+        usleep(10000);
+    return fd;
+}
+
 static enum segue_status listen_links(struct segue_control *control)
 {
     const char *folder = control->agent->opts.ipc_dir;
@@ -205,7 +216,10 @@ enum segue_status segue_control_open(struct segue_agent *agent)
     control->rest = (struct segue_timer){.fn = listen_again, .user = control};
     segue_list_init(&control->strangers);
     SEGUE_TRY(check_folder(agent->opts.ipc_dir));
-    SEGUE_TRY(listen_links(control));
+    int lock = lock_folder(agent->opts.ipc_dir);
+    enum segue_status status = listen_links(control);
+    segue_fd_close(&lock);
+    SEGUE_TRY(status);
     SEGUE_TRY(segue_stream_listen_tcp("127.0.0.1", 0, &control->data.fd, &control->port));
     SEGUE_TRY(segue_loop_watch(agent->loop, &control->links, EPOLLIN));
     SEGUE_TRY(segue_loop_watch(agent->loop, &control->data, EPOLLIN));

@@ -9,6 +9,14 @@
 #define HELLO_MAGIC  UINT32_C(0x45554753) /* "SGUE" */
 #define STREAM_MAGIC UINT32_C(0x44554753) /* "SGUD" */
 
+/* Text of a peer ends up in logs and reports, where control characters would forge lines. */
+static void make_plain(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7f)
+            *text = '?';
+}
+
 void segue_frame_head_write(uint8_t out[SEGUE_FRAME_HEAD],
                             const struct segue_frame_head *head)
 {
@@ -73,6 +81,7 @@ enum segue_status segue_hello_read(const uint8_t *body, uint32_t len,
     hello->data_port = segue_reader_u16(&r);
     if (r.failed)
         return segue_fail(SEGUE_E_PROTOCOL, "a malformed hello of %u bytes", len);
+    make_plain(hello->engine_id);
     return SEGUE_OK;
 }
 
@@ -93,6 +102,7 @@ enum segue_status segue_link_error_read(const uint8_t *body, uint32_t len,
     segue_reader_str16_copy(&r, error->why, sizeof error->why);
     if (r.failed)
         return segue_fail(SEGUE_E_PROTOCOL, "a malformed error message");
+    make_plain(error->why);
     return SEGUE_OK;
 }
 
@@ -125,6 +135,7 @@ enum segue_status segue_stream_message_read(enum segue_link_type type,
     }
     if (r.failed)
         return segue_fail(SEGUE_E_PROTOCOL, "a malformed message about a data stream");
+    make_plain(message->why);
     return SEGUE_OK;
 }
 

@@ -143,7 +143,9 @@ void segue_link_get(struct segue_agent *agent, const char *address,
     wait->strict = incarnation != NULL;
     if (incarnation)
         memcpy(wait->incarnation, incarnation, sizeof wait->incarnation);
-    enum segue_status status = check_address(address, &path);
+    enum segue_status status = agent->ending
+                                   ? segue_fail(SEGUE_E_CANCELLED, "the agent ends")
+                                   : check_address(address, &path);
     if (status < 0) {
         segue_link_wait_end(wait, status);
         return;

@@ -42,13 +42,19 @@ static void close_fds(const int *fds, size_t n)
             close(fds[i]);
 }
 
+static void drop_fds(struct segue_link_io *io, struct segue_out_block *block)
+{
+    close_fds(block->fds, block->n_fds);
+    free(block->fds);
+    io->queued_fds -= block->n_fds;
+    block->fds = NULL;
+    block->n_fds = 0;
+}
+
 static void block_free(struct segue_link_io *io, struct segue_out_block *block)
 {
     segue_list_remove(&block->list);
-    close_fds(block->fds, block->n_fds);
-    free(block->fds);
-    block->fds = NULL;
-    block->n_fds = 0;
+    drop_fds(io, block);
     if (!io->spare && block->cap == BLOCK_BYTES) {
         block->len = block->sent = 0;
         io->spare = block;
@@ -81,7 +87,8 @@ static struct segue_out_block *block_with_room(struct segue_link_io *io, size_t 
     return block;
 }
 
-static bool attach_fds(struct segue_out_block *block, const int *fds, size_t n)
+static bool attach_fds(struct segue_link_io *io, struct segue_out_block *block,
+                       const int *fds, size_t n)
 {
     block->fds = calloc(n, sizeof *block->fds);
     for (; block->fds && block->n_fds < n; block->n_fds++) {
@@ -89,6 +96,7 @@ static bool attach_fds(struct segue_out_block *block, const int *fds, size_t n)
         if (fd < 0)
             return false;
         block->fds[block->n_fds] = fd;
+        io->queued_fds++;
     }
     return block->fds != NULL;
 }
@@ -111,8 +119,11 @@ enum segue_status segue_link_io_send(struct segue_link_io *io,
     if (io->ended || io->failure != SEGUE_OK)
         return segue_fail(SEGUE_E_LOST, "the link is going down");
     size_t n = SEGUE_FRAME_HEAD + head->len;
-    if (io->queued + n > SEGUE_LINK_QUEUE_MAX) {
-        segue_fail(SEGUE_E_LIMIT, "it does not read: %zu bytes wait for it", io->queued);
+    if (io->queued + n > SEGUE_LINK_QUEUE_MAX ||
+        io->queued_fds + head->fds > SEGUE_LINK_FDS_MAX) {
+        segue_fail(SEGUE_E_LIMIT,
+                   "it does not read: %zu bytes and %zu descriptors wait for it",
+                   io->queued, io->queued_fds);
         return fail_later(io, SEGUE_E_LIMIT);
     }
     struct segue_out_block *block = block_with_room(io, n, head->fds > 0);
@@ -120,7 +131,7 @@ enum segue_status segue_link_io_send(struct segue_link_io *io,
         segue_fail(SEGUE_E_MEMORY, "no memory for a frame of %u bytes", head->len);
         return fail_later(io, SEGUE_E_MEMORY);
     }
-    if (head->fds && !attach_fds(block, fds, head->fds)) {
+    if (head->fds && !attach_fds(io, block, fds, head->fds)) {
         segue_fail_errno(SEGUE_E_LIMIT, errno, "cannot keep %u descriptors to send",
                          head->fds);
         block_free(io, block);
@@ -167,10 +178,7 @@ static void forget_sent(struct segue_link_io *io, size_t sent)
             part = sent;
         block->sent += part;
         sent -= part;
-        close_fds(block->fds, block->n_fds);
-        free(block->fds);
-        block->fds = NULL;
-        block->n_fds = 0;
+        drop_fds(io, block);
         if (block->sent == block->len)
             block_free(io, block);
     }
@@ -324,7 +332,7 @@ enum segue_status segue_link_io_open(struct segue_link_io *io, int fd)
     io->flush.fn = on_flush;
     io->flush.user = io;
     io->watch = (struct segue_watch){.fd = fd, .fn = on_socket, .user = io};
-    io->n_fds = io->in_len = io->queued = 0;
+    io->n_fds = io->in_len = io->queued = io->queued_fds = 0;
     io->in = NULL;
     io->spare = NULL;
     io->failure = SEGUE_OK;

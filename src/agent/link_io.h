@@ -12,8 +12,9 @@
 #include "base/list.h"
 #include "base/loop.h"
 
-#define SEGUE_LINK_QUEUE_MAX                                                             \
-    (64u << 20) /* bytes that may wait for a peer that does not read */
+/* What may wait for a peer that does not read: bytes, descriptors. */
+#define SEGUE_LINK_QUEUE_MAX (64u << 20)
+#define SEGUE_LINK_FDS_MAX   1024
 
 struct segue_link_io {
     struct segue_loop *loop;
@@ -32,7 +33,7 @@ struct segue_link_io {
 
     struct segue_list out; /* blocks, oldest first */
     struct segue_out_block *spare;
-    size_t queued; /* bytes in `out` */
+    size_t queued, queued_fds; /* in `out` */
     struct segue_task flush;
     enum segue_status failure; /* found while sending, told by the flush */
     char why[160];

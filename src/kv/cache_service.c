@@ -27,8 +27,9 @@ struct cache_service {
 /* What a link's peer told us, and whether it asked. */
 struct peer {
     struct segue_link *link;
-    bool asks;        /* it wants our caches */
-    bool asked, told; /* we want its caches, and have heard of all */
+    bool asks;   /* it wants our caches, and has been told */
+    bool asking; /* we have asked and still wait */
+    bool told;   /* we have heard of all */
     struct segue_list waits;
     struct segue_timer deadline;
     struct segue_remote_cache *caches; /* SEGUE_CACHES_MAX, so that they never move */
@@ -124,9 +125,15 @@ static void tell(struct cache_service *service, struct segue_link *link,
 
 static void on_ask(struct cache_service *service, struct peer *peer)
 {
+    /* Answered once: who asks again after a deadline has the answer under way. */
+    if (peer->asks)
+        return;
     peer->asks = true;
-    segue_list_each (at, &service->caches)
-        tell(service, peer->link, segue_container_of(at, struct segue_cache, list));
+    segue_list_each (at, &service->caches) {
+        struct segue_cache *cache = segue_container_of(at, struct segue_cache, list);
+        if (!cache->closer)
+            tell(service, peer->link, cache);
+    }
     segue_link_send(peer->link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TOLD, NULL, 0, NULL, 0);
 }
 
@@ -188,7 +195,7 @@ static void end_waits(struct peer *peer, enum segue_status status)
 static void on_deadline(struct segue_timer *timer)
 {
     struct peer *peer = timer->user;
-    peer->asked = false;
+    peer->asking = false;
     segue_fail(SEGUE_E_TIMEOUT, "%s did not describe its caches in time",
                peer->link->name);
     end_waits(peer, SEGUE_E_TIMEOUT);
@@ -226,10 +233,10 @@ static enum segue_status on_tell(struct peer *peer, const struct segue_frame *fr
     if (!peer->caches)
         return segue_fail(SEGUE_E_PROTOCOL, "a cache was told that nobody asked for");
     SEGUE_TRY(segue_cache_tell_read(frame->body, frame->len, &cache));
-    /* Asked again after a deadline, a peer tells what it has told. */
     if (find_told(peer, cache.id)) {
+        uint32_t id = cache.id;
         segue_remote_cache_free(&cache);
-        return SEGUE_OK;
+        return segue_fail(SEGUE_E_PROTOCOL, "cache %u was told twice", id);
     }
     cache.handles = calloc(SEGUE_ROWS_MAX * cache.n_regions, sizeof *cache.handles);
     if (!cache.handles || peer->n_caches == SEGUE_CACHES_MAX) {
@@ -279,6 +286,7 @@ static void on_told(struct peer *peer)
 {
     segue_loop_timer_cancel(peer->link->agent->loop, &peer->deadline);
     peer->told = true;
+    peer->asking = false;
     end_waits(peer, SEGUE_OK);
 }
 
@@ -298,7 +306,7 @@ static enum segue_status on_frame(struct segue_service *base, struct segue_link 
     case SEGUE_CACHE_HANDLES:
         return on_handles(peer, frame);
     case SEGUE_CACHE_TOLD:
-        if (!peer->asked)
+        if (!peer->caches)
             return segue_fail(SEGUE_E_PROTOCOL, "it told caches that nobody asked for");
         on_told(peer);
         return SEGUE_OK;
@@ -314,7 +322,7 @@ static enum segue_status ask(struct peer *peer)
         peer->caches = calloc(SEGUE_CACHES_MAX, sizeof *peer->caches);
     if (!peer->caches)
         return segue_fail(SEGUE_E_MEMORY, "no memory for a peer's caches");
-    peer->asked = true;
+    peer->asking = true;
     segue_loop_timer_set(link->agent->loop, &peer->deadline,
                          segue_now_ns() + link->agent->opts.connect_ns);
     return segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_ASK, NULL, 0, NULL, 0);
@@ -334,7 +342,7 @@ void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait)
         status = segue_cache_service(link->agent);
     if (status >= 0 && !(peer = peer_of(link)))
         status = SEGUE_E_MEMORY;
-    if (status >= 0 && !peer->asked)
+    if (status >= 0 && !peer->told && !peer->asking)
         status = ask(peer);
     if (status < 0) {
         snprintf(wait->why, sizeof wait->why, "%s", segue_error_detail());
