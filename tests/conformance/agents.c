@@ -274,6 +274,58 @@ static void folders_and_names(void **state)
     rmdir(opts.ipc_dir);
 }
 
+/* Sockets are found dead and replaced; those of the living never are. */
+static void a_restart_takes_over_its_name(void **state)
+{
+    struct child first, second;
+    struct segue_link *old, *link;
+    struct probe probe;
+    spawn(&first, "p0", NULL);
+    kill(first.pid, SIGKILL);
+    close(first.orders);
+    waitpid(first.pid, NULL, 0);
+    spawn(&second, "p0", NULL);
+    assert_string_equal(first.address, second.address);
+    assert_memory_not_equal(first.incarnation, second.incarnation, 16);
+    segue_agent *agent = make_agent("d0");
+    listen_with(agent, &probe);
+    assert_status(get_link(agent, second.address, first.incarnation, &old),
+                  SEGUE_E_STALE);
+    assert_ok(get_link(agent, second.address, second.incarnation, &link));
+    segue_agent_destroy(agent);
+    assert_int_equal(end_child(&second), 0);
+}
+
+enum { RANKS = 6 };
+
+static void *create_one(void *arg)
+{
+    struct segue_agent_opts opts = quick_opts("rank");
+    segue_agent *agent = NULL;
+    segue_agent_create(&opts, &agent);
+    *(segue_agent **)arg = agent;
+    return NULL;
+}
+
+static void ranks_that_start_at_once_have_sockets_of_their_own(void **state)
+{
+    segue_agent *agents[RANKS];
+    pthread_t threads[RANKS];
+    struct segue_link *link;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < RANKS; i++)
+            assert_int_equal(pthread_create(&threads[i], NULL, create_one, &agents[i]),
+                             0);
+        for (int i = 0; i < RANKS; i++)
+            pthread_join(threads[i], NULL);
+        for (int i = 0; i < RANKS; i++)
+            assert_ok(get_link(agents[i], segue_agent_address(agents[(i + 1) % RANKS]),
+                               agents[(i + 1) % RANKS]->incarnation, &link));
+        for (int i = 0; i < RANKS; i++)
+            segue_agent_destroy(agents[i]);
+    }
+}
+
 static double cpu_ms(void)
 {
     struct rusage u;
@@ -308,6 +360,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(addresses_that_may_not_be_followed),
     cmocka_unit_test(who_never_says_hello_is_given_up),
     cmocka_unit_test(folders_and_names),
+    cmocka_unit_test(a_restart_takes_over_its_name),
+    cmocka_unit_test(ranks_that_start_at_once_have_sockets_of_their_own),
     cmocka_unit_test(an_idle_pair_sleeps),
 };
 
