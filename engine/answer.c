@@ -2,6 +2,7 @@
 /* The JSON of answers: both APIs, whole and in chunks, with the members vLLM has. */
 #include "call.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,26 +11,25 @@ static json_t *text_of(const char *text, size_t length)
     return json_stringn(text != NULL ? text : "", length);
 }
 
-/* A token by itself, which may be half a character; two may read the same. */
-static json_t *token_text(const struct choice *c, uint32_t token)
+/* A token by itself. What is no text of its own, as half a character, is written as the
+ * completions API does, bytes:\xe2; the chat API has a list of bytes beside it. */
+static json_t *token_text(const struct choice *c, uint32_t token, struct gguf_text bytes)
 {
+    char fixed[256];
     if (c->call->params.tokens_as_ids)
         return json_sprintf("token_id:%u", token);
-    struct gguf_text bytes = tokenizer_bytes(c->call->api->tokenizer, token, true);
-    struct utf8_stream utf8 = {0};
-    char *out = malloc(UTF8_ROOM(bytes.len));
-    if (out == NULL)
-        return NULL;
-    size_t n = utf8_feed(&utf8, bytes.at, bytes.len, out);
-    n += utf8_finish(&utf8, out + n);
-    json_t *text = json_stringn(out, n);
-    free(out);
-    return text;
+    if (utf8_prefix(bytes.at, bytes.len) == bytes.len)
+        return json_stringn(bytes.at, bytes.len);
+    if (c->call->params.chat)
+        return json_string("\xef\xbf\xbd");
+    size_t n = (size_t)sprintf(fixed, "bytes:");
+    for (size_t i = 0; i < bytes.len && n + 5 < sizeof fixed; i++)
+        n += (size_t)sprintf(fixed + n, "\\x%02x", (unsigned char)bytes.at[i]);
+    return json_stringn(fixed, n);
 }
 
-static json_t *token_bytes(const struct choice *c, uint32_t token)
+static json_t *byte_list(struct gguf_text bytes)
 {
-    struct gguf_text bytes = tokenizer_bytes(c->call->api->tokenizer, token, true);
     json_t *list = json_array();
     for (size_t i = 0; i < bytes.len; i++)
         json_array_append_new(list, json_integer((unsigned char)bytes.at[i]));
@@ -44,8 +44,9 @@ static json_t *logprob(float value)
 
 static json_t *entry(const struct choice *c, uint32_t token, float value)
 {
-    return json_pack("{s:o, s:o, s:o}", "token", token_text(c, token), "logprob",
-                     logprob(value), "bytes", token_bytes(c, token));
+    struct gguf_text bytes = tokenizer_bytes(c->call->api->tokenizer, token, true);
+    return json_pack("{s:o, s:o, s:o}", "token", token_text(c, token, bytes), "logprob",
+                     logprob(value), "bytes", byte_list(bytes));
 }
 
 json_t *answer_logprob(struct choice *c, const struct generated *new)
@@ -57,11 +58,12 @@ json_t *answer_logprob(struct choice *c, const struct generated *new)
     return own;
 }
 
-static size_t characters(const char *text)
+/* Characters that begin in these bytes, so that halves add up to one. */
+static json_int_t characters(const json_t *bytes)
 {
-    size_t n = 0;
-    for (; *text != '\0'; text++)
-        n += ((unsigned char)*text & 0xc0) != 0x80;
+    json_int_t n = 0;
+    for (size_t i = 0; i < json_array_size(bytes); i++)
+        n += (json_integer_value(json_array_get(bytes, i)) & 0xc0) != 0x80;
     return n;
 }
 
@@ -77,8 +79,8 @@ static json_t *parallel_lists(struct choice *c, const json_t *entries)
         json_array_foreach(json_object_get(one, "top_logprobs"), k, other)
             json_object_set(top, json_string_value(json_object_get(other, "token")),
                             json_object_get(other, "logprob"));
-        json_array_append_new(offsets, json_integer((json_int_t)c->characters));
-        c->characters += characters(json_string_value(token));
+        json_array_append_new(offsets, json_integer(c->characters));
+        c->characters += characters(json_object_get(one, "bytes"));
         json_array_append(logprobs, json_object_get(one, "logprob"));
         json_array_append(tokens, token);
         json_array_append_new(tops, top);

@@ -26,7 +26,7 @@ struct choice {
     struct stop_finder finder; /* what it holds is not shown yet */
     char *text;                /* all of it; not for streams */
     size_t text_length, text_room;
-    size_t characters; /* of all token texts, for text_offset */
+    json_int_t characters; /* of all token texts, for text_offset */
     uint32_t *tokens;
     uint32_t token_count, token_room;
     uint32_t sent_tokens; /* how many were in chunks */

@@ -20,7 +20,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BODY_ROOM = 16 * 1024, ID_MOST = 128, SECONDS_IDLE = 300, CONNECTIONS = 4096 };
+enum { BODY_ROOM = 16 * 1024, ID_MOST = 128, SECONDS_IDLE = 75, CONNECTIONS = 4096 };
 
 struct http {
     struct http_opts opts;
