@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define COOKIE       16
-#define BATCH_BYTES  (UINT64_C(1) << 20) /* what a cancel waits for */
+#define BATCH_BYTES  (UINT64_C(4) << 20) /* what a cancel waits for: a millisecond */
 #define BATCH_PIECES 1023                /* and the cookie: 1024, the kernel's limit */
 #define BLOB_MAGIC   0x31616d63          /* "cma1" */
 
