@@ -54,14 +54,19 @@ enum segue_status segue_device_pin(struct segue_device *dev, void *addr, uint64_
     return dev->ops->pin ? dev->ops->pin(dev, addr, len, on) : SEGUE_OK;
 }
 
-/* Without strides a copy engine moves what lies side by side on both sides. */
+/* Without strides a copy engine moves what lies side by side on both sides: whole spans, or spans of one token. */
 static enum segue_status check_linear(const struct segue_device *dev,
                                       const struct segue_transfer *t)
 {
+    bool single = true;
+    for (size_t i = 0; i < t->n_spans && single; i++)
+        single = t->spans[i].tokens == 1;
     for (size_t i = 0; i < t->n_moves; i++) {
         const struct segue_move *move = &t->moves[i];
         if (move->from != move->to)
             return cannot(dev, "convert elements while it copies");
+        if (single)
+            continue;
         if (move->src_token != move->run || move->dst_token != move->run)
             return cannot(dev, "copy with strides");
     }

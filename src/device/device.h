@@ -119,7 +119,8 @@ struct segue_device_ops {
     enum segue_status (*pin)(struct segue_device *dev, void *addr, uint64_t len, bool on);
 
     /* A device without SEGUE_DEVICE_STRIDED refuses (E_UNSUPPORTED) moves whose tokens do
-     * not lie side by side on both sides, and conversions: it copies contiguous runs. */
+     * not lie side by side on both sides, unless every span is one token, and conversions:
+     * it copies contiguous runs. */
     enum segue_status (*copy)(struct segue_device *dev, struct segue_copy_job *job);
     /* E_INVALID for SEGUE_SYNC_NONE: there is nothing to wait for. */
     enum segue_status (*sync)(struct segue_device *dev, const struct segue_sync *sync,
