@@ -19,6 +19,13 @@ extern "C" {
 
 typedef struct segue_agent segue_agent;
 
+/* Breaks hand-offs on purpose, so that it can be shown that they are caught. */
+enum segue_fault {
+    SEGUE_FAULT_NONE = 0,
+    SEGUE_FAULT_FLIP, /* consumer: flips a bit of what has arrived */
+    SEGUE_FAULT_SWAP, /* producer: hands out its first two blocks in the wrong order */
+};
+
 struct segue_agent_opts {
     size_t
         size; /* sizeof, set by SEGUE_AGENT_OPTS_INIT; zero in any other field means its default */
@@ -32,7 +39,6 @@ struct segue_agent_opts {
     const char *exclude;    /* comma list of paths that may not be used */
     uint32_t mover_threads; /* threads that copy; default 1 */
     uint64_t ring_bytes;    /* staging ring for packed hand-offs; default 32 MiB */
-    uint64_t slot_bytes;    /* one slot of it; default 1 MiB */
     uint64_t
         lease_ns; /* how long an unclaimed offer lives after its last hold; default 20 s */
     uint64_t renew_ns;   /* how often an open claim renews it; default 5 s */
@@ -40,6 +46,7 @@ struct segue_agent_opts {
     uint64_t connect_ns; /* deadline of a first contact; default 2 s */
     uint64_t claim_ns;   /* deadline of a claim that names none; default 30 s */
     uint64_t idle_ns;    /* a link without business is closed after this; default 60 s */
+    uint32_t fault;      /* enum segue_fault: a negative control, for tests and demos only */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \

@@ -16,6 +16,8 @@
 #define HOUR_NS  (3600 * UINT64_C(1000000000))
 #define FIELD(f) offsetof(struct segue_agent_opts, f)
 
+static const char *const faults[] = {"none", "flip", "swap", NULL};
+
 const struct segue_opt segue_agent_options[] = {
     {"engine-id", FIELD(engine_id), SEGUE_OPT_STRING,
      .doc = "what people call this engine"},
@@ -26,8 +28,6 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "threads that copy"},
     {"ring-bytes", FIELD(ring_bytes), SEGUE_OPT_BYTES, "32MiB", MIB, 64 * 1024 * MIB,
      .doc = "staging ring of packed hand-offs"},
-    {"slot-bytes", FIELD(slot_bytes), SEGUE_OPT_BYTES, "1MiB", 4096, 64 * MIB,
-     .doc = "one slot of the ring"},
     {"lease-ns", FIELD(lease_ns), SEGUE_OPT_DURATION, "20s", 1, HOUR_NS,
      .doc = "how long an unclaimed offer lives after its last hold"},
     {"renew-ns", FIELD(renew_ns), SEGUE_OPT_DURATION, "5s", 1, HOUR_NS,
@@ -40,6 +40,8 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "deadline of a claim that names none"},
     {"idle-ns", FIELD(idle_ns), SEGUE_OPT_DURATION, "60s", 1, 24 * HOUR_NS,
      .doc = "a link without business is closed after this"},
+    {"fault", FIELD(fault), SEGUE_OPT_ENUM, "none", .words = faults,
+     .doc = "break hand-offs on purpose: a negative control"},
     {0},
 };
 
@@ -73,6 +75,14 @@ static enum segue_status take_given(const struct segue_agent_opts *given,
             memcpy(&text, from, sizeof text);
             if (text)
                 memcpy(to, &text, sizeof text);
+            continue;
+        case SEGUE_OPT_ENUM:
+            memcpy(&small, from, sizeof small);
+            if (small > SEGUE_FAULT_SWAP)
+                return segue_fail(SEGUE_E_INVALID, "option %s: there is no %u", row->name,
+                                  small);
+            if (small)
+                memcpy(to, &small, sizeof small);
             continue;
         case SEGUE_OPT_U32:
             memcpy(&small, from, sizeof small);
@@ -141,11 +151,6 @@ enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
                           opts.ipc_dir);
     SEGUE_TRY(check_paths("require", opts.require));
     SEGUE_TRY(check_paths("exclude", opts.exclude));
-    if (opts.slot_bytes > opts.ring_bytes / 2)
-        return segue_fail(SEGUE_E_INVALID,
-                          "option slot-bytes: %" PRIu64
-                          "; at least two slots must fit into ring-bytes, %" PRIu64,
-                          opts.slot_bytes, opts.ring_bytes);
     enum segue_status status = own_strings(&opts);
     if (status < 0)
         segue_agent_options_free(&opts);

@@ -14,7 +14,6 @@ static void defaults_are_those_of_the_header(void **state)
     assert_ok(segue_agent_options_read(NULL, &opts));
     assert_int_equal(opts.mover_threads, 1);
     assert_int_equal(opts.ring_bytes, 32u << 20);
-    assert_int_equal(opts.slot_bytes, 1u << 20);
     assert_int_equal(opts.lease_ns, 20 * UINT64_C(1000000000));
     assert_int_equal(opts.renew_ns, 5 * UINT64_C(1000000000));
     assert_int_equal(opts.park_ns, 30 * UINT64_C(1000000000));
@@ -66,7 +65,6 @@ static void bad_values_are_named(void **state)
         {{.exclude = "x"}, SEGUE_E_INVALID, "exclude"},
         {{.mover_threads = 65}, SEGUE_E_RANGE, "mover-threads"},
         {{.ring_bytes = 1}, SEGUE_E_RANGE, "ring-bytes"},
-        {{.slot_bytes = 32u << 20}, SEGUE_E_INVALID, "slot-bytes"},
         {{.idle_ns = UINT64_MAX}, SEGUE_E_RANGE, "idle-ns"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
