@@ -33,7 +33,7 @@
 
 /* A skip always says why. cmocka 1.1.5 exits 0 when every test skipped; TEST_MAIN turns
  * that into 77. */
-static int tests_run_, tests_skipped_;
+static int tests_run_ __attribute__((unused)), tests_skipped_ __attribute__((unused));
 #define skip_because(...)                                                                \
     do {                                                                                 \
         printf("skipped: " __VA_ARGS__);                                                 \
@@ -53,6 +53,16 @@ static int tests_run_, tests_skipped_;
             return 1;                                                                    \
         return tests_skipped_ == tests_run_ ? 77 : 0;                                    \
     }
-#define TEST_MAIN(tests) TEST_MAIN_AROUND(tests, NULL, NULL)
+/* `before` and `after` (cmocka fixtures, may be NULL) run once around the group. */
+#define TEST_MAIN_WITH(tests, before, after)                                             \
+    int main(void)                                                                       \
+    {                                                                                    \
+        tests_run_ = (int)(sizeof(tests) / sizeof *(tests));                             \
+        int failed = cmocka_run_group_tests(tests, before, after);                       \
+        if (failed)                                                                      \
+            return 1;                                                                    \
+        return tests_skipped_ == tests_run_ ? 77 : 0;                                    \
+    }
+#define TEST_MAIN(tests) TEST_MAIN_WITH(tests, NULL, NULL)
 
 #endif

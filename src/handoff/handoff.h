@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The hand-off from inside: its objects and who owns whom. Everything here belongs to the agent's thread.
+ *
+ *   producer   offer --- part (a cache's blocks)          serve: one consumer pair reading one part
+ *   consumer   group --- claim (a rank) --- pair          pair: one claim's share from one producer cache
+ *   both       route: what is known between one of our caches and one of a link's: plan, path, imports
+ *
+ * One pair and one serve talk to each other; the pair's id names both. Objects are kept in free lists with their arrays,
+ * so that a hand-off allocates nothing once one of its size has been done.
+ */
+#ifndef HANDOFF_HANDOFF_H
+#define HANDOFF_HANDOFF_H
+
+#include <segue/claim.h>
+#include "agent/agent.h"
+#include "agent/link.h"
+#include "agent/mover.h"
+#include "agent/select.h"
+#include "base/map.h"
+#include "base/timer.h"
+#include "handoff/digest.h"
+#include "handoff/pack.h"
+#include "handoff/wire.h"
+#include "kv/cache.h"
+#include "kv/plan.h"
+
+/* An array that is kept between uses. */
+struct segue_ids {
+    uint32_t *id;
+    uint32_t n, cap;
+};
+
+struct segue_handoff {
+    struct segue_service service;
+    struct segue_agent *agent;
+    uint64_t minted;                        /* sequence of the last offer (R2) */
+    struct segue_map offers;                /* sequence -> segue_offer, while claimable */
+    struct segue_map groups, claims, pairs; /* id -> object */
+    struct segue_list free_claims, free_pairs, free_serves;
+    size_t live;                /* offers, groups and serves not yet freed: idle when 0 */
+    uint8_t *frame;             /* room to build one frame */
+    struct segue_ids identity;  /* 0, 1, 2, ... */
+    struct segue_layer *layers; /* room to read one geometry */
+};
+
+enum segue_status segue_ids_set(struct segue_ids *ids, const uint32_t *from, uint32_t n);
+enum segue_status segue_ids_room(struct segue_ids *ids, uint32_t n);
+
+struct segue_bound { /* spans of one transfer */
+    struct segue_span *span;
+    size_t n, cap;
+};
+enum segue_status segue_bound_room(struct segue_bound *bound, size_t n);
+struct segue_transfer segue_bound_transfer(const struct segue_plan *plan,
+                                           const struct segue_bound *bound);
+
+/* What: spans of `tokens` tokens from where src begins to where dst begins. No blocks: ids 0, 1, 2, ... (a side whose
+ * ids do not matter here). */
+enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *bound,
+                                   struct segue_tokens src, struct segue_tokens dst,
+                                   uint32_t tokens);
+
+#define SEGUE_PARKED_MAX 1024 /* claims of one peer that wait for their offers (R21c) */
+
+/* What: the cache's regions as its device addresses them. */
+void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *extents);
+/* What: CPU pointers to them. E_UNSUPPORTED when the device has none. */
+enum segue_status segue_cache_views(const struct segue_cache *cache,
+                                    struct segue_extent *views);
+
+/* ---- routes (route.c) ---- */
+
+enum segue_route_state {
+    SEGUE_ROUTE_NEW,
+    SEGUE_ROUTE_CONNECTING,
+    SEGUE_ROUTE_READY,
+    SEGUE_ROUTE_FAILED
+};
+
+/* Everything between one of our caches and one geometry of a peer's, learned at first need and kept while the link lives. */
+struct segue_route {
+    struct segue_list list; /* segue_peer.routes */
+    struct segue_link *link;
+    struct segue_cache *cache; /* ours */
+    const struct segue_remote_cache
+        *remote; /* consumer: theirs, as described; NULL at the producer */
+    struct segue_geometry geometry;       /* theirs; owns geometry.layer */
+    struct segue_plan plan;               /* producer -> consumer */
+    struct segue_select_output selection; /* consumer */
+    struct segue_path path;
+    enum segue_route_state state;
+    char why[256]; /* FAILED: the sentence */
+    struct segue_link_wait wait;
+    struct segue_connection *connection;
+    struct segue_import *import; /* mapped and one-sided ways */
+    struct segue_list pairs;     /* waiting for READY */
+    struct segue_pack *pack;     /* packed way: our side, compiled */
+    uint32_t users;              /* pairs and serves */
+    bool dead;                   /* the link is gone: freed with the last user */
+};
+
+struct segue_peer { /* link->state[SEGUE_SERVICE_HANDOFF] */
+    struct segue_list routes;
+    struct segue_map serves; /* pair id -> segue_serve */
+    uint32_t parked;
+};
+struct segue_peer *segue_peer_of(struct segue_link *link);
+
+/* What: the route between `cache` and the peer's `remote`, compiled and selected on first use. E_MISMATCH naming both values. */
+enum segue_status segue_route_get(struct segue_link *link, struct segue_cache *cache,
+                                  const struct segue_remote_cache *remote,
+                                  struct segue_route **out);
+/* What: the producer's side of a route for a consumer cache of this geometry. */
+enum segue_status segue_route_serve(struct segue_link *link, struct segue_cache *cache,
+                                    const struct segue_geometry *geometry,
+                                    struct segue_route **out);
+/* What: makes the route's path usable; afterwards segue_pair_routed runs for every pair in route->pairs, perhaps inside the call. */
+void segue_route_open(struct segue_route *route);
+/* What: our side of the packed way, compiled once. */
+enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens);
+void segue_route_release(struct segue_route *route); /* one user less */
+void segue_route_gone(struct segue_route *route);    /* its link is gone */
+/* What: the part of the model both caches hold. false: nothing. */
+struct segue_overlap {
+    uint32_t layer_first, layers, head_first, heads; /* numbers of the model */
+};
+bool segue_overlap_of(const struct segue_geometry *a, const struct segue_geometry *b,
+                      struct segue_overlap *out);
+
+/* ---- producer (offer.c, serve.c) ---- */
+
+struct segue_part {         /* one cache's blocks of an offer */
+    struct segue_list list; /* offer->parts */
+    struct segue_offer *offer;
+    struct segue_cache *cache;
+    uint32_t n_blocks;
+    uint32_t *blocks;
+    uint32_t *named;     /* what consumers are told: the same, but for SEGUE_FAULT_SWAP */
+    bool ready, waiting; /* waiting: `wait` may still report */
+    struct segue_wait wait;
+    struct segue_task retired;
+    enum segue_status retired_status;
+};
+
+struct segue_offer {
+    struct segue_handoff *handoff;
+    uint64_t sequence;
+    uint32_t tokens, uses;
+    struct segue_prompt_hash hash;
+    uint64_t lease_ns, lease_end; /* end: segue_boot_ns clock */
+    uint64_t hold_end;            /* no hold extends beyond this */
+    void *user;
+    struct segue_timer timer;
+    struct segue_list parts, serves;
+    bool ended;   /* marked before anybody is told (R6) */
+    bool telling; /* claims are being told: not yet to be freed */
+    enum segue_verdict why;
+};
+
+enum segue_serve_state {
+    SEGUE_SERVE_PARKED, /* the offer's blocks are not written yet (R14) */
+    SEGUE_SERVE_OPEN,   /* accepted */
+    SEGUE_SERVE_OVER,   /* judged or given up; freed when quiet */
+};
+
+struct segue_serve {
+    struct segue_list list; /* offer->serves, or the free list */
+    struct segue_handoff *handoff;
+    struct segue_link *link; /* NULL: over, or gone */
+    struct segue_offer *offer;
+    struct segue_cache *cache;
+    struct segue_part *part; /* NULL: not created yet */
+    struct segue_route *route;
+    enum segue_serve_state state;
+    uint64_t pair;
+    uint32_t first; /* tokens [first, offer->tokens) */
+    struct segue_path path;
+    enum segue_digest digest_mode;
+    struct segue_timer park;
+    struct segue_link_wait wait;  /* for the data stream */
+    struct segue_mover mover;     /* stream: SEND */
+    struct segue_stage_half feed; /* packed */
+    struct segue_pack_run run;
+    struct segue_extent memory[SEGUE_CACHE_REGIONS_MAX];
+    uint64_t tag;
+    uint32_t wire_tokens, credits;
+    struct segue_bound spans;
+    struct segue_digest_job digest;
+    struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];
+    struct segue_extent views[SEGUE_CACHE_REGIONS_MAX];
+    bool digesting, waiting, committed;
+    struct segue_msg_commit commit;
+};
+
+struct segue_offer *segue_offer_find(struct segue_handoff *h,
+                                     const struct segue_offer_id *id);
+void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
+                     const char *why);
+void segue_offer_renew(struct segue_offer *offer, bool hold);
+void segue_offer_settle(
+    struct segue_offer
+        *offer); /* a serve or wait of it has gone: perhaps it can be freed */
+struct segue_part *segue_offer_part(struct segue_offer *offer,
+                                    const struct segue_cache *cache);
+
+enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *link,
+                                    struct segue_reader *r);
+enum segue_status segue_serve_commit(struct segue_handoff *h, struct segue_link *link,
+                                     struct segue_reader *r);
+enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link *link,
+                                     struct segue_reader *r);
+enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *link,
+                                    struct segue_reader *r);
+void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
+                     const char *why);
+void segue_serve_lost(struct segue_serve *serve);  /* its link is gone */
+void segue_serve_offered(struct segue_part *part); /* parked claims on it may go on */
+
+/* ---- consumer (group.c, claim.c, pair.c) ---- */
+
+enum segue_group_state {
+    SEGUE_GROUP_DIALLING,
+    SEGUE_GROUP_ASKING,
+    SEGUE_GROUP_READY,
+    SEGUE_GROUP_FAILED
+};
+
+struct segue_group {
+    struct segue_handoff *handoff;
+    uint64_t id;
+    struct segue_ticket ticket;
+    struct segue_group_opts opts;
+    enum segue_group_state state;
+    struct segue_link *link; /* NULL before and after */
+    struct segue_link_wait link_wait;
+    struct segue_caches_wait caches_wait;
+    const struct segue_remote_cache *caches;
+    size_t n_caches;
+    struct segue_list claims;
+    uint32_t posted, judged;
+    uint32_t held; /* somebody walks its claims: not yet to be freed */
+    bool holding;  /* renew with HOLD until the first claim */
+    bool closed;   /* no more claims will come */
+    bool over;     /* GROUP told */
+    enum segue_verdict verdict;
+    char why[256];
+    struct segue_timer renew;
+};
+
+struct segue_claim {
+    struct segue_list list; /* group->claims, or the free list */
+    struct segue_group *group;
+    uint64_t id;
+    struct segue_cache *cache;
+    struct segue_ids blocks;
+    uint32_t first;
+    void *user;
+    bool writable, judged, paired;
+    bool waiting;  /* for `writable`: `wait` will still report */
+    uint32_t held; /* somebody walks its pairs: not yet to be freed */
+    struct segue_wait wait;
+    struct segue_task retired;
+    enum segue_status retired_status;
+    struct segue_timer deadline;
+    struct segue_list pairs;
+    uint32_t open; /* pairs not judged */
+    struct segue_claim_report report;
+    uint64_t posted_ns, accepted_ns, moved_ns; /* segue_now_ns clock; 0: not yet */
+};
+
+enum segue_pair_state {
+    SEGUE_PAIR_ROUTING,   /* the path is being opened */
+    SEGUE_PAIR_CLAIMED,   /* CLAIM sent */
+    SEGUE_PAIR_MOVING,    /* accepted, bytes on their way */
+    SEGUE_PAIR_DIGESTING, /* all here, being hashed */
+    SEGUE_PAIR_COMMITTED, /* COMMIT sent */
+    SEGUE_PAIR_JUDGED,
+};
+
+struct segue_pair {
+    struct segue_list list;    /* claim->pairs, or the free list */
+    struct segue_list routing; /* route->pairs while ROUTING */
+    struct segue_claim *claim;
+    uint64_t id;
+    struct segue_route *route;
+    enum segue_pair_state state;
+    struct segue_ids src_blocks;
+    struct segue_bound spans;
+    struct segue_mover mover;
+    struct segue_stage_half intake; /* packed */
+    struct segue_pack_run run;
+    struct segue_extent memory[SEGUE_CACHE_REGIONS_MAX];
+    uint64_t tag;
+    struct segue_digest_job digest;
+    struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];
+    struct segue_extent views[SEGUE_CACHE_REGIONS_MAX]; /* for digests */
+    bool digesting;
+    uint64_t bytes;
+};
+
+void segue_group_routed(
+    struct segue_group *group); /* caches are known: pair up every claim */
+void segue_group_judged(struct segue_group *group, struct segue_claim *claim,
+                        enum segue_verdict verdict, const char *why);
+void segue_group_settle(struct segue_group *group);
+void segue_group_lost(struct segue_group *group, struct segue_link *link,
+                      const char *why); /* if it was on that link */
+void segue_group_stop(struct segue_group *group, enum segue_verdict verdict,
+                      const char *why);            /* judges what is open */
+void segue_claim_begin(struct segue_claim *claim); /* link up and writable: pair up */
+void segue_claim_judge(struct segue_claim *claim, enum segue_verdict verdict,
+                       const char *why);
+void segue_claim_settle(
+    struct segue_claim *claim); /* a pair has ended: perhaps RELEASED */
+enum segue_status segue_pair_open(struct segue_claim *claim,
+                                  const struct segue_remote_cache *remote);
+void segue_pair_routed(struct segue_pair *pair);
+void segue_pair_accept(struct segue_pair *pair, const struct segue_msg_accept *accept);
+void segue_pair_verdict(struct segue_pair *pair, const struct segue_msg_verdict *verdict);
+void segue_pair_renew(struct segue_pair *pair);
+void segue_pair_stop(
+    struct segue_pair
+        *pair); /* gives it up: the producer is told, the copy is cancelled */
+void segue_pair_free(struct segue_pair *pair);
+bool segue_pair_quiet(
+    const struct segue_pair *pair); /* nothing of it can touch the blocks */
+
+/* ---- handoff.c ---- */
+struct segue_handoff *
+segue_handoff_of(struct segue_agent *agent); /* attached on first use */
+struct segue_cache_use *segue_cache_use_of(struct segue_cache *cache);
+struct segue_cache_use { /* cache->above */
+    uint8_t *claimed;    /* a bit per block: an open claim writes it (R12) */
+    uint32_t open;       /* parts and claims over it */
+    bool closing;
+};
+void segue_cache_use_done(struct segue_cache *cache);
+enum segue_verdict segue_verdict_of(enum segue_status status);
+
+#endif

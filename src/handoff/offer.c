@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Offers and their leases. The agent that owns the bytes judges (R6): an offer is marked ended before anybody is told,
+ * and OFFER_ENDED comes only when no copy of ours reads its blocks any more.
+ */
+#include "handoff/handoff.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/sized.h"
+#include "base/status.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HOLD_MAX_NS                                                                      \
+    (300 * SEGUE_NS_PER_S) /* R21c: holds extend an offer by no more than this in all */
+
+struct segue_offer *segue_offer_find(struct segue_handoff *h,
+                                     const struct segue_offer_id *id)
+{
+    if (memcmp(id->incarnation, h->agent->incarnation, sizeof id->incarnation) != 0)
+        return NULL;
+    return segue_map_get(&h->offers, id->sequence);
+}
+
+struct segue_part *segue_offer_part(struct segue_offer *offer,
+                                    const struct segue_cache *cache)
+{
+    segue_list_each (l, &offer->parts) {
+        struct segue_part *part = segue_container_of(l, struct segue_part, list);
+        if (part->cache == cache)
+            return part;
+    }
+    return NULL;
+}
+
+/* ---- lease ---- */
+
+static void lease_over(struct segue_timer *timer)
+{
+    struct segue_offer *offer = segue_container_of(timer, struct segue_offer, timer);
+    uint64_t now = segue_boot_ns();
+    if (now < offer->lease_end) /* renewed, or the clocks drifted apart in a suspend */
+        segue_loop_timer_set(offer->handoff->agent->loop, timer,
+                             segue_now_ns() + (offer->lease_end - now));
+    else
+        segue_offer_end(offer, SEGUE_VERDICT_STALE, "the offer's lease has ended");
+}
+
+void segue_offer_renew(struct segue_offer *offer, bool hold)
+{
+    uint64_t now = segue_boot_ns(), end = now + offer->lease_ns;
+    if (hold && end > offer->hold_end)
+        end = offer->hold_end;
+    if (end <= offer->lease_end)
+        return;
+    offer->lease_end = end;
+    segue_loop_timer_set(offer->handoff->agent->loop, &offer->timer,
+                         segue_now_ns() + (end - now));
+}
+
+/* ---- end ---- */
+
+static void part_discard(struct segue_part *part)
+{
+    if (!part)
+        return;
+    free(part->blocks);
+    free(part->named);
+    free(part);
+}
+
+static void part_free(struct segue_part *part)
+{
+    segue_list_remove(&part->list);
+    segue_cache_use_done(part->cache);
+    part_discard(part);
+}
+
+void segue_offer_settle(struct segue_offer *offer)
+{
+    if (!offer->ended || offer->telling || !segue_list_empty(&offer->serves))
+        return;
+    segue_list_each (l, &offer->parts) {
+        struct segue_part *part = segue_container_of(l, struct segue_part, list);
+        if (part->waiting) /* the device has not said yet; it will */
+            return;
+    }
+    struct segue_handoff *h = offer->handoff;
+    struct segue_event event = {.type = SEGUE_EVENT_OFFER_ENDED,
+                                .verdict = offer->why,
+                                .id = offer->sequence,
+                                .user = offer->user};
+    segue_list_each (l, &offer->parts)
+        part_free(segue_container_of(l, struct segue_part, list));
+    segue_events_push(&h->agent->events, &event);
+    h->live--;
+    free(offer);
+}
+
+void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
+                     const char *why)
+{
+    if (offer->ended)
+        return;
+    offer->ended = true;
+    offer->why = verdict;
+    segue_map_remove(&offer->handoff->offers, offer->sequence);
+    segue_loop_timer_cancel(offer->handoff->agent->loop, &offer->timer);
+    SEGUE_LOG(DEBUG, "handoff", "offer %llu ended: %s",
+              (unsigned long long)offer->sequence, why);
+    offer->telling = true;
+    segue_list_each (l, &offer->serves)
+        segue_serve_end(segue_container_of(l, struct segue_serve, list),
+                        SEGUE_VERDICT_STALE, why);
+    offer->telling = false;
+    segue_offer_settle(offer);
+}
+
+/* ---- mint ---- */
+
+struct mint {
+    const struct segue_offer_opts *opts;
+    struct segue_offer_id *out;
+};
+
+static enum segue_status mint(struct segue_agent *agent, void *arg)
+{
+    struct mint *m = arg;
+    struct segue_handoff *h = segue_handoff_of(agent);
+    if (!h)
+        return SEGUE_E_MEMORY;
+    SEGUE_TRY(segue_events_reserve(&agent->events, 1));
+    struct segue_offer *offer = calloc(1, sizeof *offer);
+    if (!offer || segue_map_put(&h->offers, h->minted + 1, offer) < 0) {
+        free(offer);
+        segue_events_unreserve(&agent->events, 1);
+        return segue_fail(SEGUE_E_MEMORY, "no memory for an offer");
+    }
+    offer->handoff = h;
+    offer->sequence = ++h->minted;
+    offer->tokens = m->opts->tokens;
+    offer->uses = m->opts->uses ? m->opts->uses : 1;
+    offer->hash = m->opts->hash;
+    offer->lease_ns = m->opts->lease_ns ? m->opts->lease_ns : agent->opts.lease_ns;
+    offer->hold_end = segue_boot_ns() + HOLD_MAX_NS;
+    offer->user = m->opts->user;
+    offer->timer.fn = lease_over;
+    segue_list_init(&offer->parts);
+    segue_list_init(&offer->serves);
+    segue_offer_renew(offer, false);
+    h->live++;
+    memcpy(m->out->incarnation, agent->incarnation, sizeof m->out->incarnation);
+    m->out->sequence = offer->sequence;
+    return SEGUE_OK;
+}
+
+enum segue_status segue_offer_mint(struct segue_agent *agent,
+                                   const struct segue_offer_opts *opts,
+                                   struct segue_offer_id *out)
+{
+    struct segue_offer_opts known;
+    SEGUE_TRY(segue_sized_take("struct segue_offer_opts", opts, &known, sizeof known));
+    if (known.tokens == 0)
+        return segue_fail(SEGUE_E_INVALID, "an offer needs at least one token");
+    return segue_agent_call(agent, mint, &(struct mint){&known, out});
+}
+
+/* ---- create ---- */
+
+static void retired(struct segue_task *task)
+{
+    struct segue_part *part = segue_container_of(task, struct segue_part, retired);
+    struct segue_offer *offer = part->offer;
+    part->waiting = false;
+    if (part->retired_status < 0 && !offer->ended)
+        segue_offer_end(offer, SEGUE_VERDICT_STALE,
+                        "the producer's device failed before the blocks were written");
+    else if (offer->ended)
+        segue_offer_settle(offer);
+    else {
+        part->ready = true;
+        segue_serve_offered(part);
+    }
+}
+
+static void ready_seen(struct segue_wait *wait, enum segue_status status)
+{
+    struct segue_part *part = segue_container_of(wait, struct segue_part, wait);
+    part->retired_status = status;
+    segue_loop_post(part->cache->agent->loop, &part->retired);
+}
+
+struct create {
+    const struct segue_offer_id *id;
+    struct segue_part *part;
+};
+
+static enum segue_status create(struct segue_agent *agent, void *arg)
+{
+    struct create *c = arg;
+    struct segue_handoff *h = segue_handoff_of(agent);
+    struct segue_part *part = c->part;
+    struct segue_offer *offer = h ? segue_offer_find(h, c->id) : NULL;
+    if (!offer)
+        return segue_fail(SEGUE_E_STALE, "offer %llu has ended, or is not of this engine",
+                          (unsigned long long)c->id->sequence);
+    if (segue_offer_part(offer, part->cache))
+        return segue_fail(SEGUE_E_INVALID, "this cache has created offer %llu already",
+                          (unsigned long long)c->id->sequence);
+    uint32_t block_tokens = part->cache->geometry.layout.block_tokens;
+    if ((uint64_t)part->n_blocks * block_tokens < offer->tokens)
+        return segue_fail(SEGUE_E_RANGE,
+                          "%u blocks of %u tokens hold fewer than the offer's %u tokens",
+                          part->n_blocks, block_tokens, offer->tokens);
+    struct segue_cache_use *use = segue_cache_use_of(part->cache);
+    if (!use)
+        return SEGUE_E_MEMORY;
+    use->open++;
+    part->offer = offer;
+    segue_list_push_back(&offer->parts, &part->list);
+    return SEGUE_OK;
+}
+
+static enum segue_status go(struct segue_agent *agent, void *arg)
+{
+    struct segue_part *part = arg;
+    part->ready = true;
+    segue_serve_offered(part);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_offer_create(struct segue_cache *cache,
+                                     const struct segue_offer_id *id,
+                                     const uint32_t *blocks, uint32_t n_blocks,
+                                     const struct segue_sync *ready)
+{
+    for (uint32_t i = 0; i < n_blocks; i++)
+        if (blocks[i] >= cache->geometry.layout.blocks)
+            return segue_fail(SEGUE_E_RANGE, "block %u is beyond the cache's %u blocks",
+                              blocks[i], cache->geometry.layout.blocks);
+    struct segue_part *part = calloc(1, sizeof *part);
+    if (part) {
+        part->blocks = malloc(n_blocks * sizeof *blocks);
+        part->named = malloc(n_blocks * sizeof *blocks);
+    }
+    if (!part || !part->blocks || !part->named) {
+        part_discard(part);
+        return segue_fail(SEGUE_E_MEMORY, "no memory for an offer of %u blocks",
+                          n_blocks);
+    }
+    memcpy(part->blocks, blocks, n_blocks * sizeof *blocks);
+    memcpy(part->named, blocks, n_blocks * sizeof *blocks);
+    if (cache->agent->opts.fault == SEGUE_FAULT_SWAP && n_blocks > 1) {
+        part->named[0] = blocks[1];
+        part->named[1] = blocks[0];
+    }
+    part->n_blocks = n_blocks;
+    part->cache = cache;
+    part->retired.fn = retired;
+    part->wait.done = ready_seen;
+    part->waiting = ready && ready->kind != SEGUE_SYNC_NONE;
+    enum segue_status status = segue_agent_call(cache->agent, create,
+                                                &(struct create){id, part});
+    if (status < 0) {
+        part_discard(part);
+        return status;
+    }
+    if (!part->waiting)
+        return segue_agent_call(cache->agent, go, part);
+    /* The handle is captured here, on the caller's thread (D13). A sync that fails ends the offer. */
+    status = segue_device_sync(ready->device, ready, &part->wait);
+    if (status < 0) {
+        part->retired_status = status;
+        segue_loop_post(cache->agent->loop, &part->retired);
+    }
+    return status;
+}
+
+/* ---- revoke, ticket ---- */
+
+static enum segue_status revoke(struct segue_agent *agent, void *arg)
+{
+    struct segue_handoff *h = segue_handoff_of(agent);
+    struct segue_offer *offer = h ? segue_offer_find(h, arg) : NULL;
+    if (!offer)
+        return segue_fail(SEGUE_E_STALE, "the offer has ended already");
+    segue_offer_end(offer, SEGUE_VERDICT_CANCELLED, "the producer revoked the offer");
+    return SEGUE_OK;
+}
+
+enum segue_status segue_offer_revoke(struct segue_agent *agent,
+                                     const struct segue_offer_id *id)
+{
+    struct segue_offer_id copy = *id;
+    return segue_agent_call(agent, revoke, &copy);
+}
+
+struct ticket {
+    const struct segue_offer_id *id;
+    struct segue_ticket *out;
+};
+
+static enum segue_status ticket(struct segue_agent *agent, void *arg)
+{
+    struct ticket *t = arg;
+    struct segue_handoff *h = segue_handoff_of(agent);
+    struct segue_offer *offer = h ? segue_offer_find(h, t->id) : NULL;
+    if (!offer)
+        return segue_fail(SEGUE_E_STALE, "the offer has ended already");
+    *t->out = (struct segue_ticket){
+        .id = *t->id, .hash = offer->hash, .tokens = offer->tokens, .uses = offer->uses};
+    memcpy(t->out->engine_id, agent->engine_id, sizeof t->out->engine_id);
+    _Static_assert(sizeof t->out->address <= sizeof agent->address,
+                   "an address that fits is copied whole");
+    if (strlen(agent->address) >= sizeof t->out->address)
+        return segue_fail(SEGUE_E_LIMIT,
+                          "the control socket's path is too long for a ticket: %s",
+                          agent->address);
+    strcpy(t->out->address, agent->address);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_offer_ticket(struct segue_agent *agent,
+                                     const struct segue_offer_id *id,
+                                     struct segue_ticket *out)
+{
+    return segue_agent_call(agent, ticket, &(struct ticket){id, out});
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Routes: what two caches need to know of each other, compiled once. The consumer's route has the plan, the selected
+ * path, the transport's connection and the imported memory; the producer's has the plan (for the sending half).
+ */
+#include "handoff/handoff.h"
+
+#include "base/log.h"
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- geometry ---- */
+
+bool segue_overlap_of(const struct segue_geometry *a, const struct segue_geometry *b,
+                      struct segue_overlap *out)
+{
+    uint32_t l0 = a->layer_first > b->layer_first ? a->layer_first : b->layer_first;
+    uint32_t h0 = a->head_first > b->head_first ? a->head_first : b->head_first;
+    uint32_t la = a->layer_first + a->layout.layers,
+             lb = b->layer_first + b->layout.layers;
+    uint32_t ha = a->head_first + a->layout.heads, hb = b->head_first + b->layout.heads;
+    uint32_t l1 = la < lb ? la : lb, h1 = ha < hb ? ha : hb;
+    if (l1 <= l0 || h1 <= h0)
+        return false;
+    *out = (struct segue_overlap){l0, l1 - l0, h0, h1 - h0};
+    return true;
+}
+
+static enum segue_status geometry_copy(const struct segue_geometry *from,
+                                       struct segue_geometry *to)
+{
+    *to = *from;
+    if (!from->layer)
+        return SEGUE_OK;
+    struct segue_layer *layer = malloc(from->layout.layers * sizeof *layer);
+    if (!layer)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for %u layers", from->layout.layers);
+    memcpy(layer, from->layer, from->layout.layers * sizeof *layer);
+    to->layer = layer;
+    return SEGUE_OK;
+}
+
+static bool part_equal(const struct segue_layout_part *a,
+                       const struct segue_layout_part *b)
+{
+    return a->bytes == b->bytes && a->offset == b->offset && a->layer == b->layer &&
+           a->block == b->block && a->head == b->head && a->token == b->token;
+}
+
+static bool geometry_equal(const struct segue_geometry *a, const struct segue_geometry *b)
+{
+    const struct segue_layout *x = &a->layout, *y = &b->layout;
+    if (x->dtype != y->dtype || x->layers != y->layers || x->blocks != y->blocks ||
+        x->block_tokens != y->block_tokens || x->heads != y->heads ||
+        !part_equal(&x->k, &y->k) || !part_equal(&x->v, &y->v) ||
+        a->layer_first != b->layer_first || a->layers_total != b->layers_total ||
+        a->head_first != b->head_first || a->heads_total != b->heads_total ||
+        !a->layer != !b->layer)
+        return false;
+    for (uint32_t i = 0; a->layer && i < x->layers; i++)
+        if (a->layer[i].region != b->layer[i].region ||
+            a->layer[i].offset != b->layer[i].offset)
+            return false;
+    return true;
+}
+
+/* ---- life ---- */
+
+static void route_free(struct segue_route *route)
+{
+    segue_list_remove(&route->list);
+    segue_plan_free(&route->plan);
+    segue_pack_free(route->pack);
+    free((void *)route->geometry.layer);
+    free(route);
+}
+
+void segue_route_release(struct segue_route *route)
+{
+    if (--route->users == 0 && route->dead)
+        route_free(route);
+}
+
+void segue_route_gone(struct segue_route *route)
+{
+    if (route->state == SEGUE_ROUTE_CONNECTING)
+        segue_link_wait_cancel(&route->wait);
+    route->state = SEGUE_ROUTE_FAILED;
+    snprintf(route->why, sizeof route->why, "the link is gone");
+    route->dead = true;
+    route->link = NULL;
+    route->remote = NULL;
+    route->connection = NULL;
+    route->import = NULL;
+    segue_list_remove(&route->list); /* the list's head goes with the link */
+    segue_list_init(&route->list);
+    if (route->users == 0)
+        route_free(route);
+}
+
+static enum segue_status route_new(struct segue_link *link, struct segue_cache *cache,
+                                   const struct segue_geometry *geometry,
+                                   struct segue_route **out)
+{
+    struct segue_peer *peer = segue_peer_of(link);
+    struct segue_route *route = peer ? calloc(1, sizeof *route) : NULL;
+    if (!route)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for a route");
+    route->link = link;
+    route->cache = cache;
+    segue_list_init(&route->pairs);
+    enum segue_status status = geometry_copy(geometry, &route->geometry);
+    if (status < 0) {
+        free(route);
+        return status;
+    }
+    segue_list_push_back(&peer->routes, &route->list);
+    *out = route;
+    return SEGUE_OK;
+}
+
+enum segue_status segue_route_serve(struct segue_link *link, struct segue_cache *cache,
+                                    const struct segue_geometry *geometry,
+                                    struct segue_route **out)
+{
+    struct segue_peer *peer = segue_peer_of(link);
+    if (!peer)
+        return SEGUE_E_MEMORY;
+    segue_list_each (l, &peer->routes) {
+        struct segue_route *route = segue_container_of(l, struct segue_route, list);
+        if (!route->remote && route->cache == cache &&
+            geometry_equal(&route->geometry, geometry)) {
+            route->users++;
+            *out = route;
+            return SEGUE_OK;
+        }
+    }
+    struct segue_route *route;
+    SEGUE_TRY(route_new(link, cache, geometry, &route));
+    enum segue_status status = segue_plan_build(&cache->geometry, &route->geometry,
+                                                &route->plan);
+    if (status < 0) {
+        route_free(route);
+        return status;
+    }
+    route->users = 1;
+    *out = route;
+    return SEGUE_OK;
+}
+
+/* ---- consumer ---- */
+
+static struct segue_select_side local_side(const struct segue_cache *cache)
+{
+    struct segue_select_side side = {.device = cache->device->name,
+                                     .device_caps = cache->device->caps,
+                                     .rows = UINT32_MAX};
+    for (size_t row = 0; row < SEGUE_ROWS_MAX; row++)
+        for (uint32_t i = 0; i < cache->n_regions; i++)
+            if (!cache->regions[i]->registrations[row]) {
+                side.rows &= ~(1u << row);
+                side.why[row] = cache->regions[i]->why[row];
+            }
+    return side;
+}
+
+static enum segue_status select_path(struct segue_route *route)
+{
+    const struct segue_remote_cache *remote = route->remote;
+    const struct segue_agent *agent = route->cache->agent;
+    const struct segue_plan *plan = &route->plan;
+    struct segue_select_input in = {
+        .local = local_side(route->cache),
+        .remote = {.device = remote->device,
+                   .device_caps = remote->device_caps,
+                   .rows = remote->rows},
+        .same_host = true, /* without a key a link is a unix socket (R22) */
+        .run = plan->run,
+        .strided = plan->run != plan->src_run || plan->run != plan->dst_run,
+        .converts = plan->converts,
+        .require = agent->opts.require,
+        .exclude = agent->opts.exclude,
+    };
+    segue_select(&in, &route->selection);
+    if (route->selection.n == 0) {
+        char text[200];
+        segue_select_text(&route->selection, text, sizeof text);
+        return segue_fail(SEGUE_E_REFUSED, "no path from %s to %s: %s", remote->device,
+                          route->cache->device->name, text);
+    }
+    route->path = route->selection.path[0];
+    SEGUE_LOG(INFO, "handoff", "engine %s cache %u to cache %u goes over %s",
+              route->link->peer.engine_id, remote->id, route->cache->id,
+              segue_path_name(route->path));
+    return SEGUE_OK;
+}
+
+enum segue_status segue_route_get(struct segue_link *link, struct segue_cache *cache,
+                                  const struct segue_remote_cache *remote,
+                                  struct segue_route **out)
+{
+    struct segue_peer *peer = segue_peer_of(link);
+    if (!peer)
+        return SEGUE_E_MEMORY;
+    segue_list_each (l, &peer->routes) {
+        struct segue_route *route = segue_container_of(l, struct segue_route, list);
+        if (route->remote == remote && route->cache == cache) {
+            route->users++;
+            *out = route;
+            return SEGUE_OK;
+        }
+    }
+    if (strcmp(remote->model, cache->model) != 0)
+        return segue_fail(SEGUE_E_MISMATCH,
+                          "the producer runs model '%s', the consumer '%s'",
+                          remote->model, cache->model);
+    if (strcmp(remote->convention, cache->convention) != 0)
+        return segue_fail(SEGUE_E_MISMATCH,
+                          "the producer's KV is of convention '%s', the consumer's '%s'",
+                          remote->convention, cache->convention);
+    struct segue_route *route;
+    SEGUE_TRY(route_new(link, cache, &remote->geometry, &route));
+    route->remote = remote;
+    enum segue_status status = segue_plan_build(&route->geometry, &cache->geometry,
+                                                &route->plan);
+    if (status >= 0)
+        status = select_path(route);
+    if (status < 0) {
+        route_free(route);
+        return status;
+    }
+    route->users = 1;
+    *out = route;
+    return SEGUE_OK;
+}
+
+enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens)
+{
+    bool feeds = !route->remote;
+    const struct segue_geometry *ours = &route->cache->geometry,
+                                *theirs = &route->geometry;
+    if (!route->pack)
+        return segue_pack_build(route->cache, feeds, feeds ? ours : theirs,
+                                feeds ? theirs : ours, wire_tokens, &route->pack);
+    if (route->pack->wire_tokens != wire_tokens)
+        return segue_fail(SEGUE_E_REFUSED, "the peer changed the size of its pieces");
+    return SEGUE_OK;
+}
+
+static void routed(struct segue_route *route)
+{
+    route->users++; /* a pair that ends here may be the last */
+    while (!segue_list_empty(&route->pairs)) {
+        struct segue_list *l = segue_list_pop_front(&route->pairs);
+        segue_list_init(l);
+        segue_pair_routed(segue_container_of(l, struct segue_pair, routing));
+    }
+    segue_route_release(route);
+}
+
+static enum segue_status import(struct segue_route *route)
+{
+    struct segue_transport *t = route->cache->agent->transports[route->path.row];
+    if (route->path.way == SEGUE_WAY_PACKED)
+        return segue_route_pack(
+            route, segue_pack_tokens(&route->geometry, &route->cache->geometry));
+    if (t->caps & SEGUE_TRANSPORT_STREAM)
+        return SEGUE_OK;
+    return segue_cache_import(route->remote, route->connection, route->path.row,
+                              route->cache->device, &route->import);
+}
+
+static void connected(struct segue_link_wait *wait, enum segue_status status)
+{
+    struct segue_route *route = segue_container_of(wait, struct segue_route, wait);
+    route->connection = wait->connection;
+    if (status >= 0) {
+        status = import(route);
+        if (status < 0)
+            snprintf(wait->why, sizeof wait->why, "%s", segue_error_detail());
+    }
+    route->state = status < 0 ? SEGUE_ROUTE_FAILED : SEGUE_ROUTE_READY;
+    if (status < 0)
+        snprintf(route->why, sizeof route->why, "%s: %.230s",
+                 segue_path_name(route->path), wait->why);
+    routed(route);
+}
+
+void segue_route_open(struct segue_route *route)
+{
+    switch (route->state) {
+    case SEGUE_ROUTE_NEW:
+        route->state = SEGUE_ROUTE_CONNECTING;
+        route->wait = (struct segue_link_wait){.done = connected};
+        segue_link_connect(route->link, route->path.row, &route->wait);
+        break;
+    case SEGUE_ROUTE_CONNECTING:
+        break;
+    case SEGUE_ROUTE_READY:
+    case SEGUE_ROUTE_FAILED:
+        routed(route);
+        break;
+    }
+}

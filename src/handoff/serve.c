@@ -1,0 +1,495 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The producer's half of a claim: checks it against the offer, names the blocks, sends the bytes where the path needs
+ * that, and judges the commit (R6, R7). Whatever ends a serve, its offer's blocks are given back only when no copy or
+ * digest of ours still reads them.
+ */
+#include "handoff/handoff.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void tell(struct segue_handoff *h, struct segue_link *link, uint64_t pair,
+                 enum segue_verdict verdict, uint64_t digest, const char *why)
+{
+    struct segue_msg_verdict m = {
+        .pair = pair, .verdict = (uint8_t)verdict, .digest = digest};
+    snprintf(m.why, sizeof m.why, "%s", why);
+    struct segue_writer w = segue_writer_make(h->frame, SEGUE_FRAME_MAX);
+    segue_verdict_write(&w, &m);
+    segue_link_send(link, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_VERDICT, h->frame,
+                    (uint32_t)w.len, NULL, 0);
+}
+
+/* ---- end ---- */
+
+static void settle(struct segue_serve *serve)
+{
+    if (serve->state != SEGUE_SERVE_OVER || serve->digesting || serve->mover.running ||
+        serve->feed.running)
+        return;
+    struct segue_offer *offer = serve->offer;
+    struct segue_handoff *h = serve->handoff;
+    segue_list_remove(&serve->list);
+    if (serve->route)
+        segue_route_release(serve->route);
+    struct segue_bound spans = serve->spans;
+    struct segue_pack_run run = serve->run;
+    struct segue_lane_slot *lanes = serve->feed.lanes;
+    *serve = (struct segue_serve){.spans = spans, .run = run, .feed = {.lanes = lanes}};
+    segue_list_push_back(&h->free_serves, &serve->list);
+    segue_offer_settle(offer);
+}
+
+/* The link hears no more of it. */
+static void over(struct segue_serve *serve)
+{
+    if (serve->state == SEGUE_SERVE_OVER)
+        return;
+    segue_loop_timer_cancel(serve->handoff->agent->loop, &serve->park);
+    if (serve->waiting)
+        segue_link_wait_cancel(&serve->wait);
+    serve->waiting = false;
+    if (serve->link) {
+        struct segue_peer *peer = serve->link->state[SEGUE_SERVICE_HANDOFF];
+        if (peer) {
+            segue_map_remove(&peer->serves, serve->pair);
+            peer->parked -= serve->state == SEGUE_SERVE_PARKED;
+        }
+        segue_link_business(serve->link, -1);
+    }
+    serve->link = NULL;
+    serve->state = SEGUE_SERVE_OVER;
+    segue_mover_cancel(&serve->mover);
+    segue_stage_cancel(&serve->feed);
+    settle(serve);
+}
+
+void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
+                     const char *why)
+{
+    if (serve->link)
+        tell(serve->handoff, serve->link, serve->pair, verdict, 0, why);
+    over(serve);
+}
+
+void segue_serve_lost(struct segue_serve *serve)
+{
+    over(serve);
+}
+
+static void park_over(struct segue_timer *timer)
+{
+    struct segue_serve *serve = segue_container_of(timer, struct segue_serve, park);
+    segue_serve_end(serve, SEGUE_VERDICT_STALE,
+                    "the offer's blocks were not written in time");
+}
+
+/* ---- judge ---- */
+
+static void judge(struct segue_serve *serve)
+{
+    if (!serve->committed || serve->digesting || serve->state != SEGUE_SERVE_OPEN)
+        return;
+    struct segue_offer *offer = serve->offer;
+    if (segue_boot_ns() >= offer->lease_end) {
+        segue_offer_end(offer, SEGUE_VERDICT_STALE, "the offer's lease has ended");
+        return;
+    }
+    bool asked = serve->digest_mode != SEGUE_DIGEST_OFF;
+    uint64_t ours = asked ? serve->digest.value : 0;
+    char why[256] = "";
+    enum segue_verdict verdict = SEGUE_VERDICT_VALID;
+    if (asked && ours != serve->commit.digest) {
+        verdict = SEGUE_VERDICT_CORRUPT;
+        snprintf(why, sizeof why,
+                 "the producer's digest is %016llx, the consumer's %016llx",
+                 (unsigned long long)ours, (unsigned long long)serve->commit.digest);
+    }
+    tell(serve->handoff, serve->link, serve->pair, verdict, ours, why);
+    over(serve);
+}
+
+static void digested(struct segue_task *task)
+{
+    struct segue_serve *serve = segue_container_of(
+        segue_container_of(task, struct segue_digest_job, report), struct segue_serve,
+        digest);
+    serve->digesting = false;
+    if (serve->state == SEGUE_SERVE_OVER)
+        settle(serve);
+    else
+        judge(serve);
+}
+
+static void digest_done(struct segue_digest_job *job)
+{
+    struct segue_serve *serve = segue_container_of(job, struct segue_serve, digest);
+    segue_loop_post(serve->handoff->agent->loop, &job->report);
+}
+
+static enum segue_status digest_begin(struct segue_serve *serve)
+{
+    struct segue_cache *cache = serve->cache;
+    struct segue_overlap overlap;
+    if (!segue_overlap_of(&cache->geometry, &serve->route->geometry, &overlap))
+        return segue_fail(SEGUE_E_MISMATCH, "the two caches share no layer and head");
+    SEGUE_TRY(segue_cache_views(cache, serve->views));
+    serve->digest = (struct segue_digest_job){
+        .range = {.geometry = &cache->geometry,
+                  .memory = serve->views,
+                  .blocks = serve->part->blocks,
+                  .token_first = serve->first,
+                  .token_end = serve->offer->tokens,
+                  .layer_first = overlap.layer_first,
+                  .layers = overlap.layers,
+                  .head_first = overlap.head_first,
+                  .heads = overlap.heads,
+                  .sample = serve->digest_mode == SEGUE_DIGEST_SAMPLE},
+        .done = digest_done,
+        .report = {.fn = digested},
+    };
+    serve->digesting = true;
+    segue_digest_start(&serve->digest, serve->handoff->agent->pool);
+    return SEGUE_OK;
+}
+
+/* ---- the sending half of a stream ---- */
+
+static void sent(struct segue_mover *mover, enum segue_status status)
+{
+    struct segue_serve *serve = segue_container_of(mover, struct segue_serve, mover);
+    if (status < 0 && serve->state == SEGUE_SERVE_OPEN)
+        segue_serve_end(serve, SEGUE_VERDICT_LOST, segue_error_detail());
+    else
+        settle(serve);
+}
+
+static enum segue_status send_begin(struct segue_serve *serve,
+                                    struct segue_connection *connection)
+{
+    struct segue_cache *cache = serve->cache;
+    for (uint32_t i = 0; i < cache->n_regions; i++)
+        serve->local[i] = cache->regions[i]->registrations[serve->path.row];
+    serve->mover = (struct segue_mover){
+        .agent = serve->handoff->agent,
+        .done = sent,
+        .op = {.kind = SEGUE_OP_SEND,
+               .transfer = segue_bound_transfer(&serve->route->plan, &serve->spans),
+               .local = serve->local,
+               .n_local = cache->n_regions,
+               .tag = serve->tag,
+               .deadline_ns = segue_now_ns() + serve->handoff->agent->opts.claim_ns},
+    };
+    return segue_mover_start(&serve->mover, connection);
+}
+
+/* ---- the feeding half of a packed way ---- */
+
+static void fed(struct segue_stage_half *half, enum segue_status status)
+{
+    struct segue_serve *serve = segue_container_of(half, struct segue_serve, feed);
+    if (status < 0 && serve->state == SEGUE_SERVE_OPEN)
+        segue_serve_end(serve, SEGUE_VERDICT_LOST, segue_error_detail());
+    else
+        settle(serve);
+}
+
+static enum segue_status feed_begin(struct segue_serve *serve,
+                                    struct segue_connection *connection)
+{
+    struct segue_cache *cache = serve->cache;
+    SEGUE_TRY(segue_route_pack(serve->route, serve->wire_tokens));
+    segue_cache_extents(cache, serve->memory);
+    SEGUE_TRY(segue_pack_bind(serve->route->pack, &cache->geometry, serve->memory,
+                              cache->n_regions, serve->part->named, serve->part->n_blocks,
+                              serve->first, serve->offer->tokens - serve->first,
+                              &serve->run));
+    if (serve->credits > serve->run.pieces.count)
+        return segue_fail(SEGUE_E_REFUSED, "the claim gives %u credits for %u pieces",
+                          serve->credits, serve->run.pieces.count);
+    serve->feed = (struct segue_stage_half){
+        .done = fed,
+        .pair = serve->pair,
+        .pieces = &serve->run.pieces,
+        .connection = connection,
+        .tag = serve->tag,
+        .deadline_ns = segue_now_ns() + serve->handoff->agent->opts.claim_ns,
+        .credits = serve->credits,
+        .lanes = serve->feed.lanes,
+    };
+    return segue_stage_feed(serve->link, &serve->feed);
+}
+
+static void stream_ready(struct segue_link_wait *wait, enum segue_status status)
+{
+    struct segue_serve *serve = segue_container_of(wait, struct segue_serve, wait);
+    serve->waiting = false;
+    if (status < 0)
+        segue_serve_end(serve, SEGUE_VERDICT_LOST, wait->why);
+    else {
+        status = serve->path.way == SEGUE_WAY_PACKED
+                     ? feed_begin(serve, wait->connection)
+                     : send_begin(serve, wait->connection);
+        if (status < 0)
+            segue_serve_end(serve, segue_verdict_of(status), segue_error_detail());
+    }
+}
+
+static void stream_wait(struct segue_serve *serve)
+{
+    serve->wait = (struct segue_link_wait){.done = stream_ready};
+    serve->waiting = true;
+    segue_link_connect(serve->link, serve->path.row, &serve->wait);
+}
+
+/* Both sides walk the same moves in the same order; only the block ids of the other side are not known here, and not
+ * needed: any list of its length binds to spans of the same tokens. */
+static enum segue_status stream_begin(struct segue_serve *serve)
+{
+    const struct segue_layout *theirs = &serve->route->geometry.layout,
+                              *ours = &serve->cache->geometry.layout;
+    struct segue_offer *offer = serve->offer;
+    for (uint32_t i = 0; i < serve->cache->n_regions; i++)
+        if (!serve->cache->regions[i]->registrations[serve->path.row])
+            return segue_fail(SEGUE_E_REFUSED,
+                              "the producer's memory cannot be sent over %s: %s",
+                              segue_path_name(serve->path),
+                              serve->cache->regions[i]->why[serve->path.row]);
+    uint32_t n_theirs = (offer->tokens + theirs->block_tokens - 1) / theirs->block_tokens;
+    struct segue_tokens from = {serve->part->named, serve->part->n_blocks,
+                                ours->block_tokens, serve->first};
+    struct segue_tokens to = {NULL, n_theirs, theirs->block_tokens, serve->first};
+    SEGUE_TRY(segue_bound_bind(serve->handoff, &serve->spans, from, to,
+                               offer->tokens - serve->first));
+    stream_wait(serve);
+    return SEGUE_OK;
+}
+
+static bool streams(const struct segue_serve *serve)
+{
+    return serve->handoff->agent->transports[serve->path.row]->caps &
+           SEGUE_TRANSPORT_STREAM;
+}
+
+/* What the path needs of this side beyond naming the blocks. It may fail at once and end the serve. */
+static enum segue_status move_begin(struct segue_serve *serve)
+{
+    if (serve->path.way == SEGUE_WAY_DIRECT)
+        return streams(serve) ? stream_begin(serve) : SEGUE_OK;
+    if (serve->path.way == SEGUE_WAY_MAPPED)
+        return SEGUE_OK;
+    if (!streams(serve))
+        return feed_begin(serve, NULL);
+    stream_wait(serve);
+    return SEGUE_OK;
+}
+
+/* ---- accept ---- */
+
+static enum segue_status accept_send(struct segue_serve *serve)
+{
+    struct segue_handoff *h = serve->handoff;
+    struct segue_writer w = segue_writer_make(h->frame, SEGUE_FRAME_MAX);
+    SEGUE_TRY(segue_accept_write(&w, serve->pair, serve->offer->lease_ns,
+                                 serve->part->named, serve->part->n_blocks));
+    return segue_link_send(serve->link, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_ACCEPT,
+                           h->frame, (uint32_t)w.len, NULL, 0);
+}
+
+static void open_serve(struct segue_serve *serve)
+{
+    segue_loop_timer_cancel(serve->handoff->agent->loop, &serve->park);
+    struct segue_peer *peer = serve->link->state[SEGUE_SERVICE_HANDOFF];
+    peer->parked -= serve->state == SEGUE_SERVE_PARKED;
+    serve->state = SEGUE_SERVE_OPEN;
+    segue_offer_renew(serve->offer, false);
+    enum segue_status status = accept_send(serve);
+    if (status >= 0 && serve->digest_mode != SEGUE_DIGEST_OFF)
+        status = digest_begin(serve);
+    if (status >= 0)
+        status = move_begin(serve); /* may fail at once and end the serve: it goes last */
+    if (status < 0)
+        segue_serve_end(serve, segue_verdict_of(status), segue_error_detail());
+}
+
+void segue_serve_offered(struct segue_part *part)
+{
+    segue_list_each (l, &part->offer->serves) {
+        struct segue_serve *serve = segue_container_of(l, struct segue_serve, list);
+        if (serve->cache == part->cache && serve->state == SEGUE_SERVE_PARKED) {
+            serve->part = part;
+            open_serve(serve);
+        }
+    }
+}
+
+/* ---- claim ---- */
+
+static enum segue_status fits(struct segue_handoff *h, const struct segue_msg_claim *m,
+                              struct segue_cache **cache, struct segue_offer **offer)
+{
+    if (memcmp(m->offer.incarnation, h->agent->incarnation,
+               sizeof m->offer.incarnation) != 0)
+        return segue_fail(SEGUE_E_STALE, "the offer is of an earlier start of engine %s",
+                          h->agent->engine_id);
+    if (m->offer.sequence > h->minted)
+        return segue_fail(SEGUE_E_REFUSED, "engine %s has made no offer %llu",
+                          h->agent->engine_id, (unsigned long long)m->offer.sequence);
+    *offer = segue_offer_find(h, &m->offer);
+    if (!*offer)
+        return segue_fail(SEGUE_E_STALE, "offer %llu has ended",
+                          (unsigned long long)m->offer.sequence);
+    *cache = segue_cache_find(h->agent, m->cache);
+    if (!*cache)
+        return segue_fail(SEGUE_E_REFUSED, "engine %s has no cache %u",
+                          h->agent->engine_id, m->cache);
+    if (m->tokens != (*offer)->tokens)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the prompt of the claim has %u tokens, that of the offer %u",
+                          m->tokens, (*offer)->tokens);
+    if (memcmp(&m->hash, &(*offer)->hash, sizeof m->hash) != 0)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the claim is for another prompt than the offer's");
+    if (strcmp(m->model, (*cache)->model) != 0)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the consumer runs model '%s', the producer '%s'", m->model,
+                          (*cache)->model);
+    if (strcmp(m->convention, (*cache)->convention) != 0)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the consumer's KV is of convention '%s', the producer's '%s'",
+                          m->convention, (*cache)->convention);
+    if (!h->agent->transports[m->row])
+        return segue_fail(
+            SEGUE_E_REFUSED, "the producer cannot use %s",
+            segue_path_name((struct segue_path){m->row, (enum segue_way)m->way}));
+    return SEGUE_OK;
+}
+
+static struct segue_serve *serve_new(struct segue_handoff *h)
+{
+    if (segue_list_empty(&h->free_serves)) {
+        struct segue_serve *serve = calloc(1, sizeof *serve);
+        if (!serve)
+            segue_fail(SEGUE_E_MEMORY, "no memory for a claim");
+        return serve;
+    }
+    return segue_container_of(segue_list_pop_front(&h->free_serves), struct segue_serve,
+                              list);
+}
+
+static enum segue_status claimed(struct segue_handoff *h, struct segue_link *link,
+                                 struct segue_peer *peer, const struct segue_msg_claim *m)
+{
+    struct segue_cache *cache = NULL;
+    struct segue_offer *offer = NULL;
+    SEGUE_TRY(fits(h, m, &cache, &offer));
+    struct segue_part *part = segue_offer_part(offer, cache);
+    if (!part || !part->ready) {
+        if (peer->parked >= SEGUE_PARKED_MAX)
+            return segue_fail(SEGUE_E_LIMIT,
+                              "%u claims of this peer wait for their offers already",
+                              peer->parked);
+    }
+    struct segue_route *route;
+    SEGUE_TRY(segue_route_serve(link, cache, &m->geometry, &route));
+    struct segue_serve *serve = serve_new(h);
+    if (!serve || segue_map_put(&peer->serves, m->pair, serve) < 0) {
+        segue_route_release(route);
+        free(serve);
+        return SEGUE_E_MEMORY;
+    }
+    serve->handoff = h;
+    serve->link = link;
+    serve->offer = offer;
+    serve->cache = cache;
+    serve->part = part;
+    serve->route = route;
+    serve->pair = m->pair;
+    serve->first = m->first;
+    serve->tag = m->tag;
+    serve->wire_tokens = m->wire_tokens;
+    serve->credits = m->credits;
+    serve->path = (struct segue_path){m->row, (enum segue_way)m->way};
+    serve->digest_mode = (enum segue_digest)m->digest;
+    serve->state = SEGUE_SERVE_PARKED;
+    serve->park.fn = park_over;
+    peer->parked++;
+    segue_link_business(link, +1);
+    segue_list_push_back(&offer->serves, &serve->list);
+    if (part && part->ready)
+        open_serve(serve);
+    else
+        segue_loop_timer_set(h->agent->loop, &serve->park,
+                             segue_now_ns() + h->agent->opts.park_ns);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *link,
+                                    struct segue_reader *r)
+{
+    struct segue_msg_claim m;
+    SEGUE_TRY(segue_claim_read(r, &m, h->layers));
+    struct segue_peer *peer = segue_peer_of(link);
+    if (!peer)
+        return SEGUE_E_MEMORY;
+    if (segue_map_get(&peer->serves, m.pair))
+        return segue_fail(SEGUE_E_PROTOCOL, "the peer used claim id %llu twice",
+                          (unsigned long long)m.pair);
+    enum segue_status status = claimed(h, link, peer, &m);
+    if (status < 0)
+        tell(h, link, m.pair, segue_verdict_of(status), 0, segue_error_detail());
+    return SEGUE_OK;
+}
+
+/* ---- the other messages ---- */
+
+static struct segue_serve *find(struct segue_link *link, uint64_t pair)
+{
+    struct segue_peer *peer = link->state[SEGUE_SERVICE_HANDOFF];
+    return peer ? segue_map_get(&peer->serves, pair) : NULL;
+}
+
+enum segue_status segue_serve_commit(struct segue_handoff *h, struct segue_link *link,
+                                     struct segue_reader *r)
+{
+    struct segue_msg_commit m;
+    SEGUE_TRY(segue_commit_read(r, &m));
+    struct segue_serve *serve = find(link, m.pair);
+    if (!serve || serve->state != SEGUE_SERVE_OPEN || serve->committed) {
+        /* Its verdict is on the way or was given; a commit is never answered twice with valid. */
+        tell(h, link, m.pair, SEGUE_VERDICT_STALE, 0, "the claim is over");
+        return SEGUE_OK;
+    }
+    serve->commit = m;
+    serve->committed = true;
+    judge(serve);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link *link,
+                                     struct segue_reader *r)
+{
+    uint64_t pair;
+    SEGUE_TRY(segue_pair_read(r, &pair));
+    struct segue_serve *serve = find(link, pair);
+    if (serve)
+        over(serve);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *link,
+                                    struct segue_reader *r)
+{
+    uint64_t pair;
+    SEGUE_TRY(segue_pair_read(r, &pair));
+    struct segue_serve *serve = find(link, pair);
+    if (serve)
+        segue_offer_renew(serve->offer, false);
+    return SEGUE_OK;
+}
