@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +20,7 @@ struct engine {
     struct tokenizer *tokenizer;
     struct chat_template chat;
     struct cache caches[RANKS_MOST];
+    struct handoff *handoff;
     struct runner *runner;
     struct scheduler *scheduler;
     struct metrics metrics;
@@ -62,19 +62,7 @@ static void choose_name(struct engine *e)
             *at = '_';
 }
 
-static int check_roles(const struct engine_opts *opts, bool *missing)
-{
-    *missing = true;
-    if (opts->role != ENGINE_BOTH)
-        return engine_fail("--role %s needs the hand-off, which this build does not have",
-                           opts->role == ENGINE_PREFILL ? "prefill" : "decode");
-    if (strcmp(opts->device, "host") != 0 && strcmp(opts->device, "cpu") != 0)
-        return engine_fail("--device %s is not built in; host is", opts->device);
-    *missing = false;
-    return 0;
-}
-
-/* One rank's memory. Untouched pages cost nothing, so that a large cache is cheap to have. */
+/* Every rank's cache, in memory of the device that other engines can be given. */
 static int open_caches(struct engine *e)
 {
     const struct model_config *config = &e->model->config;
@@ -104,18 +92,23 @@ static int open_caches(struct engine *e)
                            "bytes)",
                            (unsigned long long)e->opts.cache_bytes, shape.block_tokens,
                            (unsigned long long)one.size * tp);
-    for (uint32_t rank = 0; rank < tp; rank++) {
-        struct cache *cache = &e->caches[rank];
-        if (cache_plan(cache, &shape) != 0)
+    for (uint32_t rank = 0; rank < tp; rank++)
+        if (cache_plan(&e->caches[rank], &shape) != 0)
             return -1;
-        void *memory = mmap(NULL, cache->size, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-            return engine_fail("no memory for a KV cache of %zu bytes a rank",
-                               cache->size);
-        cache->base = memory;
-    }
-    return 0;
+    struct handoff_opts opts = {
+        .engine_id = e->opts.engine_id,
+        .ipc_dir = e->opts.ipc_dir,
+        .require = e->opts.require,
+        .exclude = e->opts.exclude,
+        .device = e->opts.device,
+        .model = e->name,
+        .tp = tp,
+        .layers = config->layers,
+        .kv_heads = config->kv_heads,
+        .digest = e->opts.digest,
+        .corrupt = e->opts.corrupt,
+    };
+    return handoff_open(&e->handoff, &opts, e->caches);
 }
 
 static uint32_t threads_of(const struct engine_opts *opts)
@@ -159,6 +152,8 @@ static int open_scheduler(struct engine *e)
         .eos = tokenizer_eos(e->tokenizer),
         .prefix_caching = !opts->no_prefix_caching,
         .recompute = opts->recompute,
+        .connector = &handoff_connector,
+        .connector_user = e->handoff,
         .step = step,
         .runner = e->runner,
     };
@@ -169,12 +164,21 @@ static int open_scheduler(struct engine *e)
     return scheduler_open(&e->scheduler, &scheduler);
 }
 
+static char *reports(void *handoff)
+{
+    return handoff_reports(handoff);
+}
+
 static int open_api(struct engine *e)
 {
     e->api.model = e->name;
     e->api.tokenizer = e->tokenizer;
     e->api.chat = &e->chat;
     e->api.scheduler = e->scheduler;
+    e->api.prefill = e->opts.role != ENGINE_DECODE;
+    e->api.decode = e->opts.role != ENGINE_PREFILL;
+    e->api.handoffs = reports;
+    e->api.handoffs_user = e->handoff;
     e->api.metrics = &e->metrics;
     e->api.vocab = e->model->config.vocab;
     e->api.started = (int64_t)time(NULL);
@@ -191,8 +195,7 @@ static int open_api(struct engine *e)
 
 int engine_open(struct engine **out, const struct engine_opts *opts, bool *missing)
 {
-    if (check_roles(opts, missing) != 0)
-        return -1;
+    *missing = false;
     struct engine *e = calloc(1, sizeof *e);
     if (e == NULL)
         return engine_fail("no memory for an engine");
@@ -202,7 +205,8 @@ int engine_open(struct engine **out, const struct engine_opts *opts, bool *missi
     if (model_open(&e->model, opts->model) != 0 ||
         tokenizer_open(&e->tokenizer, e->model->gguf) != 0 ||
         chat_open(&e->chat, e->model->gguf) != 0 || open_caches(e) != 0 ||
-        open_scheduler(e) != 0 || open_api(e) != 0) {
+        open_scheduler(e) != 0 || open_api(e) != 0 ||
+        handoff_start(e->handoff, e->scheduler, opts->host, http_port(e->http)) != 0) {
         engine_close(e);
         return -1;
     }
@@ -228,12 +232,11 @@ void engine_close(struct engine *e)
         return;
     if (e->scheduler != NULL)
         scheduler_stop(e->scheduler); /* answers every exchange */
+    handoff_stop(e->handoff);
     http_close(e->http);
     scheduler_close(e->scheduler);
     runner_close(e->runner);
-    for (uint32_t rank = 0; rank < RANKS_MOST; rank++)
-        if (e->caches[rank].base != NULL)
-            munmap(e->caches[rank].base, e->caches[rank].size);
+    handoff_close(e->handoff);
     chat_close(&e->chat);
     tokenizer_close(e->tokenizer);
     model_close(e->model);

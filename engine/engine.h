@@ -4,6 +4,7 @@
 #define ENGINE_ENGINE_H
 
 #include "cache.h"
+#include "handoff.h"
 
 #include <stdbool.h>
 
@@ -30,6 +31,9 @@ struct engine_opts {
     int round; /* an enum cache_dtype the prompt's K and V go through; -1: none */
     uint64_t body_most;
     const char *engine_id, *ipc_dir; /* NULL: chosen by the library */
+    const char *require, *exclude;   /* paths of hand-offs; NULL: any */
+    enum segue_digest digest;        /* what claims ask for */
+    enum handoff_corrupt corrupt;    /* a negative control */
 };
 
 /* What an engine that runs says about itself; borrowed from it. */

@@ -17,7 +17,7 @@ struct options {
     bool json, help;
 };
 
-enum kind { TEXT, COUNT, PORT, SIZE, FLAG, ROLE, ORDER, DTYPE };
+enum kind { TEXT, COUNT, PORT, SIZE, FLAG, ROLE, ORDER, DTYPE, WORD };
 
 struct row {
     const char *name;
@@ -37,7 +37,7 @@ static const struct row rows[] = {
     {"--host", TEXT, ENGINE(host), "ADDRESS", "address to listen on (127.0.0.1)"},
     {"--port", PORT, ENGINE(port), "N", "port to listen on (8000); 0 picks one"},
     {"--role", ROLE, ENGINE(role), "ROLE",
-     "both, prefill or decode: its part in hand-offs (both: none)"},
+     "its part in hand-offs: both, prefill or decode (both)"},
     {"--block-size", COUNT, ENGINE(block_tokens), "N", "tokens in a KV block (16)"},
     {"--layout", ORDER, ENGINE(order), "ORDER",
      "nhd, hnd, or LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC (nhd)"},
@@ -61,6 +61,13 @@ static const struct row rows[] = {
      "compute a prompt here when its KV does not come, rather than fail"},
     {"--engine-id", TEXT, ENGINE(engine_id), "ID", "its name among engines (random)"},
     {"--ipc-dir", TEXT, ENGINE(ipc_dir), "DIR", "folder of its control socket"},
+    {"--require", TEXT, ENGINE(require), "PATHS",
+     "hand over by these paths only, as shm/mapped,tcp"},
+    {"--exclude", TEXT, ENGINE(exclude), "PATHS", "or never by these"},
+    {"--digest", WORD, ENGINE(digest), "off|sample|full",
+     "how much of what arrives is proved by hash (off)"},
+    {"--corrupt", WORD, ENGINE(corrupt), "off|flip|swap|cross",
+     "break every hand-off on purpose: a negative control (off)"},
     {"--json", FLAG, offsetof(struct options, json), NULL,
      "say host, port, pid and model as JSON on stdout"},
     {"--help", FLAG, offsetof(struct options, help), NULL, "this list"},
@@ -114,6 +121,21 @@ static int size(const char *name, const char *text, uint64_t *out)
     return engine_fail("%s takes a size, as 256MiB or 1GB, not '%s'", name, text);
 }
 
+/* One of the words of the row's argument; its number. */
+static int word(const struct row *row, const char *text, uint32_t *out)
+{
+    uint32_t i = 0;
+    for (const char *at = row->argument; *at != '\0'; i++) {
+        size_t length = strcspn(at, "|");
+        if (strlen(text) == length && memcmp(at, text, length) == 0) {
+            *out = i;
+            return 0;
+        }
+        at += length + (at[length] == '|');
+    }
+    return engine_fail("%s is one of %s, not '%s'", row->name, row->argument, text);
+}
+
 static int role(const char *text, enum engine_role *out)
 {
     static const char *const names[] = {"both", "prefill", "decode"};
@@ -147,6 +169,8 @@ static int set(struct options *options, const struct row *row, const char *text)
         return size(row->name, text, at);
     case ROLE:
         return role(text, at);
+    case WORD:
+        return word(row, text, at);
     case ORDER:
         return cache_order_parse(at, text);
     case DTYPE:
