@@ -71,7 +71,7 @@ SEGUE_API const char *segue_agent_address(const segue_agent *agent);
 /* What: a file descriptor that is readable while events wait. Borrowed. Any thread. */
 SEGUE_API int segue_agent_fd(const segue_agent *agent);
 
-/* Verdicts, PROTOCOL section 5 of docs/wire.md; the names are what users and routers see. */
+/* How a claim or a group ended; the names are what users and routers see (docs/wire.md section 3). */
 #define SEGUE_VERDICT_MAP(X)                                                             \
     X(NONE, 0, "none")       /* not judged yet */                                        \
     X(VALID, 1, "valid")     /* every byte came from the offer while its lease held */   \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The hand-off's messages, field by field in the order of docs/wire.md section 4. */
+/* The hand-off's messages, field by field in the order of docs/wire.md section 3. */
 #include "handoff/wire.h"
 
 #include "agent/select.h"

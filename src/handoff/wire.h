@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The messages of a hand-off as bytes (docs/wire.md section 4). Pure: reading checks every length and range a
+ * The messages of a hand-off as bytes (docs/wire.md section 3). Pure: reading checks every length and range a
  * message has by itself; what depends on state (does the offer live, is the id mine) is its receiver's business.
  */
 #ifndef HANDOFF_WIRE_H
