@@ -16,6 +16,11 @@
 /* Rows longer than this are copied in parts, so that a chunk is never much too large. */
 #define PART (UINT64_C(64) << 10)
 
+/* Two axes that change places are copied in tiles of this size, so that what is read in
+ * one order and written in another meets in a cache. Longer rows need no tiles. */
+#define TILE     (UINT64_C(32) << 10)
+#define TILE_RUN 1024
+
 struct axis {
     uint64_t count, src, dst;
 };
@@ -28,6 +33,7 @@ struct box {
     uint64_t run, dst_run; /* bytes of a row on each side */
     uint64_t rows;
     uint32_t tokens; /* of the span it was made for */
+    bool turns;      /* the two innermost axes change places */
 };
 
 /* One walk: what does not change while it runs. */
@@ -37,6 +43,7 @@ struct walk {
     const struct segue_move *move;
     uint64_t outer; /* how many indices the outer dims have together */
     char *src, *dst;
+    const char *next; /* where the box after this one is read, or NULL */
     struct box box;
 };
 
@@ -101,6 +108,8 @@ static void make_box(struct box *box, const struct segue_move *move, uint32_t to
     box->rows = 1;
     for (unsigned i = 0; i < box->n; i++)
         box->rows *= box->axis[i].count;
+    box->turns = box->n >= 2 && box->axis[box->n - 2].dst == box->run &&
+                 move->from == move->to && box->run <= TILE_RUN;
 }
 
 static char *reach(const struct segue_relayout *r, char *base)
@@ -186,6 +195,39 @@ static void copy_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t 
     }
 }
 
+/* Rows [row, row + n) of a box that turns; both are whole rows of its last axis. */
+static void turn_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t row,
+                     uint64_t n)
+{
+    const struct box *box = &w->box;
+    const struct axis *far = &box->axis[box->n - 1], *near = &box->axis[box->n - 2];
+    uint64_t most = TILE / (far->count * box->run);
+    if (most == 0)
+        most = 1;
+    while (n > 0) {
+        uint64_t index[BOX_AXES], to = dst, from = src;
+        find_row(box, row, index, &to, &from);
+        uint64_t some = near->count - index[box->n - 2];
+        some = some < most ? some : most;
+        some = some < n / far->count ? some : n / far->count;
+        struct segue_turn turn = {.dst = w->dst + to,
+                                  .src = w->src + from,
+                                  .run = box->run,
+                                  .near = some,
+                                  .near_src = near->src,
+                                  .far = far->count,
+                                  .far_src = far->src,
+                                  .far_dst = far->dst};
+        row += some * far->count;
+        n -= some * far->count;
+        if (n == 0)
+            turn.next = w->next;
+        else if (index[box->n - 2] + some < near->count)
+            turn.next = turn.src + some * near->src;
+        w->ops->turn(&turn);
+    }
+}
+
 /* The next bytes of one row that is too long to be copied at once. */
 static void copy_part(const struct walk *w, uint64_t dst, uint64_t src,
                       const struct segue_relayout_at *at, uint64_t len)
@@ -214,14 +256,27 @@ static void find_box(const struct walk *w, const struct segue_relayout_at *at,
     }
 }
 
+/* Where the span after this one is read, as long as the same outer index goes on. */
+static const char *find_next(const struct walk *w, const struct segue_relayout_at *at)
+{
+    struct segue_relayout_at next = *at;
+    if (++next.span == w->r->transfer->n_spans)
+        return NULL;
+    uint64_t dst, src;
+    find_box(w, &next, &dst, &src);
+    return w->src + src;
+}
+
 /* About `bytes` of what is left of one box; returns how much. */
-static uint64_t work_box(const struct walk *w, struct segue_relayout_at *at,
-                         uint64_t bytes, bool copies)
+static uint64_t work_box(struct walk *w, struct segue_relayout_at *at, uint64_t bytes,
+                         bool copies)
 {
     const struct box *box = &w->box;
     uint64_t dst = 0, src = 0;
-    if (copies)
+    if (copies) {
         find_box(w, at, &dst, &src);
+        w->next = find_next(w, at);
+    }
     if (box->run > PART) {
         uint64_t len = bytes > PART ? bytes & ~(PART - 1) : PART;
         if (len > box->run - at->byte)
@@ -238,7 +293,14 @@ static uint64_t work_box(const struct walk *w, struct segue_relayout_at *at,
     uint64_t rows = bytes / box->run + (bytes % box->run != 0);
     if (rows > box->rows - at->row)
         rows = box->rows - at->row;
-    if (copies)
+    bool turns = w->r->stream && box->turns;
+    if (turns) {
+        uint64_t whole = box->axis[box->n - 1].count;
+        rows = (rows + whole - 1) / whole * whole;
+    }
+    if (copies && turns)
+        turn_box(w, dst, src, at->row, rows);
+    else if (copies)
         copy_box(w, dst, src, at->row, rows);
     at->row += rows;
     return rows * box->run;

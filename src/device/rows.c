@@ -16,6 +16,19 @@ static void copy(const struct segue_rows *rows)
     }
 }
 
+static void turn(const struct segue_turn *t)
+{
+    for (uint64_t f = 0; f < t->far; f++) {
+        struct segue_rows rows = {t->dst + f * t->far_dst,
+                                  t->src + f * t->far_src,
+                                  t->run,
+                                  t->near_src,
+                                  t->run,
+                                  t->near};
+        copy(&rows);
+    }
+}
+
 static void fence(void)
 {
 }
@@ -80,7 +93,8 @@ static void narrow(uint16_t *dst, const float *src, size_t n)
         dst[i] = float_to_half(src[i]);
 }
 
-const struct segue_rows_ops segue_rows_portable = {copy, copy, fence, widen, narrow};
+const struct segue_rows_ops segue_rows_portable = {copy,  copy,  turn,
+                                                   fence, widen, narrow};
 
 static void widen_brain(float *dst, const uint16_t *src, size_t n)
 {

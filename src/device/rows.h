@@ -15,9 +15,22 @@ struct segue_rows {
     uint64_t n;
 };
 
+/* Rows on two axes that change places: `near` is contiguous at the destination (its step
+ * there is the run), `far` is not. The source steps further along `near`. */
+struct segue_turn {
+    char *dst;
+    const char *src;
+    const char *next; /* where the next call will read, or NULL: fetched ahead */
+    uint64_t run;
+    uint64_t near, near_src; /* rows, and bytes from one to the next */
+    uint64_t far, far_src, far_dst;
+};
+
 struct segue_rows_ops {
     void (*copy)(const struct segue_rows *rows);   /* ordinary stores */
     void (*stream)(const struct segue_rows *rows); /* past the caches where that pays */
+    void (*turn)(const struct segue_turn *turn);   /* past the caches too; for short rows
+                                                    whose source fits the L1 or L2 */
     void (*fence)(void); /* after the last `stream`, before telling anybody */
     void (*widen)(float *dst, const uint16_t *src, size_t n);  /* fp16 -> fp32 */
     void (*narrow)(uint16_t *dst, const float *src, size_t n); /* fp32 -> fp16 */

@@ -112,6 +112,78 @@ AVX2 static void stream(const struct segue_rows *rows)
     }
 }
 
+/* Walks the next source in its own order, a row at a time, and fetches it. */
+struct ahead {
+    uintptr_t row; /* a number, as it may lead out of the memory */
+    uint64_t index;
+};
+
+INLINE void fetch_row(struct ahead *ahead, const struct segue_turn *t)
+{
+    for (uint64_t i = 0; i < t->run; i += LINE)
+        _mm_prefetch((const char *)(ahead->row + i), _MM_HINT_T0);
+    ahead->row += t->far_src;
+    if (++ahead->index == t->far) {
+        ahead->index = 0;
+        ahead->row += t->near_src - t->far * t->far_src;
+    }
+}
+
+/* Whole vectors: neighbours in a line are stored right after each other. */
+INLINE void turn_vectors(const struct segue_turn *t, uint64_t run)
+{
+    struct ahead ahead = {(uintptr_t)(t->next ? t->next : t->src), 0};
+    char *dst = t->dst;
+    for (uint64_t f = 0; f < t->far; f++, dst += t->far_dst) {
+        const char *src = t->src + f * t->far_src;
+        char *to = dst;
+        for (uint64_t n = 0; n < t->near; n++) {
+            fetch_row(&ahead, t);
+            for (uint64_t i = 0; i < run; i += 32)
+                stream_store(to + i, load(src + i));
+            to += run;
+            src += t->near_src;
+        }
+    }
+}
+
+/* Any run and alignment: rows are gathered in the L1 first. */
+AVX2 static void turn_gathered(const struct segue_turn *t)
+{
+    char room[4096] __attribute__((aligned(LINE)));
+    struct ahead ahead = {(uintptr_t)(t->next ? t->next : t->src), 0};
+    for (uint64_t f = 0; f < t->far; f++) {
+        const char *src = t->src + f * t->far_src;
+        char *dst = t->dst + f * t->far_dst;
+        for (uint64_t n = 0; n < t->near;) {
+            uint64_t len = 0;
+            for (; n < t->near && len + t->run <= sizeof room; n++) {
+                fetch_row(&ahead, t);
+                copy_short(room + len, src, t->run);
+                len += t->run;
+                src += t->near_src;
+            }
+            if (len >= 2 * LINE)
+                stream_long(dst, room, len);
+            else
+                memcpy(dst, room, len);
+            dst += len;
+        }
+    }
+}
+
+AVX2 static void turn(const struct segue_turn *t)
+{
+    if (((uintptr_t)t->dst | t->run | t->far_dst) % 32 != 0)
+        turn_gathered(t);
+    else if (t->run == 256)
+        turn_vectors(t, 256);
+    else if (t->run == 128)
+        turn_vectors(t, 128);
+    else
+        turn_vectors(t, t->run);
+}
+
 static void fence(void)
 {
     _mm_sfence();
@@ -136,7 +208,7 @@ AVX2 static void narrow(uint16_t *dst, const float *src, size_t n)
     segue_rows_portable.narrow(dst + i, src + i, n - i);
 }
 
-static const struct segue_rows_ops avx2 = {copy, stream, fence, widen, narrow};
+static const struct segue_rows_ops avx2 = {copy, stream, turn, fence, widen, narrow};
 
 /* Every CPU with AVX2 has F16C; asking for that by name would cost a cpuid each time, which
  * a virtual machine has to emulate. */
