@@ -54,7 +54,7 @@ static uint32_t round_off(uint32_t bits, unsigned shift)
     return (bits + (UINT32_C(1) << (shift - 1)) - 1 + odd) >> shift;
 }
 
-static float half_to_float(uint16_t half)
+static float widen_half(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, rest = half & 0x7fff;
     if (rest >= 0x7c00) /* infinity or NaN; a NaN comes out quiet */
@@ -65,7 +65,7 @@ static float half_to_float(uint16_t half)
     return float_of(sign | bits_of((float)rest * 0x1p-24F));
 }
 
-static uint16_t float_to_half(float value)
+static uint16_t narrow_half(float value)
 {
     uint32_t bits = bits_of(value), rest = bits & 0x7fffffff;
     uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
@@ -81,59 +81,103 @@ static uint16_t float_to_half(float value)
     return (uint16_t)(sign | round_off(mantissa, 126 - (rest >> 23)));
 }
 
-static void widen(float *dst, const uint16_t *src, size_t n)
+static float widen_brain(uint16_t brain)
 {
-    for (size_t i = 0; i < n; i++)
-        dst[i] = half_to_float(src[i]);
+    return float_of((uint32_t)brain << 16);
 }
 
-static void narrow(uint16_t *dst, const float *src, size_t n)
+static uint16_t narrow_brain(float value)
 {
-    for (size_t i = 0; i < n; i++)
-        dst[i] = float_to_half(src[i]);
+    uint32_t bits = bits_of(value);
+    if ((bits & 0x7fffffff) > 0x7f800000)
+        return (uint16_t)(bits >> 16 | 0x40);
+    return (uint16_t)round_off(bits, 16);
 }
 
-const struct segue_rows_ops segue_rows_portable = {copy,  copy,  turn,
-                                                   fence, widen, narrow};
-
-static void widen_brain(float *dst, const uint16_t *src, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        dst[i] = float_of((uint32_t)src[i] << 16);
-}
-
-static void narrow_brain(uint16_t *dst, const float *src, size_t n)
+static void widen(void *dst, const void *src, size_t n, float (*one)(uint16_t))
 {
     for (size_t i = 0; i < n; i++) {
-        uint32_t bits = bits_of(src[i]);
-        uint32_t nan = bits >> 16 | 0x40;
-        dst[i] = (uint16_t)((bits & 0x7fffffff) > 0x7f800000 ? nan : round_off(bits, 16));
+        uint16_t narrow;
+        memcpy(&narrow, (const char *)src + 2 * i, 2);
+        float wide = one(narrow);
+        memcpy((char *)dst + 4 * i, &wide, 4);
     }
 }
 
-/* A stack's worth of elements at a time, each side copied in and out so that neither need
- * be aligned. */
+static void narrow(void *dst, const void *src, size_t n, uint16_t (*one)(float))
+{
+    for (size_t i = 0; i < n; i++) {
+        float wide;
+        memcpy(&wide, (const char *)src + 4 * i, 4);
+        uint16_t narrow = one(wide);
+        memcpy((char *)dst + 2 * i, &narrow, 2);
+    }
+}
+
+static void half_to_float(void *dst, const void *src, size_t n)
+{
+    widen(dst, src, n, widen_half);
+}
+
+static void float_to_half(void *dst, const void *src, size_t n)
+{
+    narrow(dst, src, n, narrow_half);
+}
+
+static void brain_to_float(void *dst, const void *src, size_t n)
+{
+    widen(dst, src, n, widen_brain);
+}
+
+static void float_to_brain(void *dst, const void *src, size_t n)
+{
+    narrow(dst, src, n, narrow_brain);
+}
+
+const struct segue_rows_ops segue_rows_portable = {
+    .copy = copy,
+    .stream = copy,
+    .turn = turn,
+    .fence = fence,
+    .half_to_float = half_to_float,
+    .float_to_half = float_to_half,
+    .brain_to_float = brain_to_float,
+    .float_to_brain = float_to_brain,
+};
+
+static void to_float(const struct segue_rows_ops *ops, void *dst, const void *src,
+                     int from, size_t n)
+{
+    if (from == SEGUE_DTYPE_FP16)
+        ops->half_to_float(dst, src, n);
+    else
+        ops->brain_to_float(dst, src, n);
+}
+
+static void from_float(const struct segue_rows_ops *ops, void *dst, int to,
+                       const void *src, size_t n)
+{
+    if (to == SEGUE_DTYPE_FP16)
+        ops->float_to_half(dst, src, n);
+    else
+        ops->float_to_brain(dst, src, n);
+}
+
 void segue_rows_convert(const struct segue_rows_ops *ops, char *dst, int to,
                         const char *src, int from, uint64_t n)
 {
-    float wide[256];
-    uint16_t half[256];
-    while (n > 0) {
-        size_t some = n < 256 ? (size_t)n : 256;
-        size_t src_bytes = some * (from == SEGUE_DTYPE_FP32 ? 4 : 2);
-        size_t dst_bytes = some * (to == SEGUE_DTYPE_FP32 ? 4 : 2);
-        memcpy(from == SEGUE_DTYPE_FP32 ? (void *)wide : half, src, src_bytes);
-        if (from == SEGUE_DTYPE_FP16)
-            ops->widen(wide, half, some);
-        else if (from == SEGUE_DTYPE_BF16)
-            widen_brain(wide, half, some);
-        if (to == SEGUE_DTYPE_FP16)
-            ops->narrow(half, wide, some);
-        else if (to == SEGUE_DTYPE_BF16)
-            narrow_brain(half, wide, some);
-        memcpy(dst, to == SEGUE_DTYPE_FP32 ? (void *)wide : half, dst_bytes);
-        src += src_bytes;
-        dst += dst_bytes;
-        n -= some;
+    if (from == to) {
+        memcpy(dst, src, n * segue_dtype_size(from));
+    } else if (to == SEGUE_DTYPE_FP32) {
+        to_float(ops, dst, src, from, n);
+    } else if (from == SEGUE_DTYPE_FP32) {
+        from_float(ops, dst, to, src, n);
+    } else {
+        float wide[256];
+        for (uint64_t i = 0; i < n; i += 256) {
+            size_t some = n - i < 256 ? (size_t)(n - i) : 256;
+            to_float(ops, wide, src + 2 * i, from, some);
+            from_float(ops, dst + 2 * i, to, wide, some);
+        }
     }
 }

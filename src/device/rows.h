@@ -32,8 +32,11 @@ struct segue_rows_ops {
     void (*turn)(const struct segue_turn *turn);   /* past the caches too; for short rows
                                                     whose source fits the L1 or L2 */
     void (*fence)(void); /* after the last `stream`, before telling anybody */
-    void (*widen)(float *dst, const uint16_t *src, size_t n);  /* fp16 -> fp32 */
-    void (*narrow)(uint16_t *dst, const float *src, size_t n); /* fp32 -> fp16 */
+    /* Elements of any alignment. Narrowing rounds to nearest even; NaN stays NaN. */
+    void (*half_to_float)(void *dst, const void *src, size_t n);
+    void (*float_to_half)(void *dst, const void *src, size_t n);
+    void (*brain_to_float)(void *dst, const void *src, size_t n);
+    void (*float_to_brain)(void *dst, const void *src, size_t n);
 };
 
 extern const struct segue_rows_ops segue_rows_portable;
@@ -41,8 +44,7 @@ extern const struct segue_rows_ops segue_rows_portable;
 /* What: the fastest table this CPU runs. Any thread. */
 const struct segue_rows_ops *segue_rows_pick(void);
 
-/* What: converts n elements; neither side need be aligned. fp32 to 16 bit rounds to
- * nearest even; NaN stays NaN. `from` and `to` are fp32, fp16 or bf16. */
+/* What: converts n elements of any alignment between fp32, fp16 and bf16. */
 void segue_rows_convert(const struct segue_rows_ops *ops, char *dst, int to,
                         const char *src, int from, uint64_t n);
 

@@ -189,26 +189,75 @@ static void fence(void)
     _mm_sfence();
 }
 
-AVX2 static void widen(float *dst, const uint16_t *src, size_t n)
+INLINE __m128i load_half(const char *src)
 {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128(
-                                      (const __m128i *)(const void *)(src + i))));
-    segue_rows_portable.widen(dst + i, src + i, n - i);
+    return _mm_loadu_si128((const __m128i *)(const void *)src);
 }
 
-AVX2 static void narrow(uint16_t *dst, const float *src, size_t n)
+AVX2 static void half_to_float(void *dst, const void *src, size_t n)
 {
-    size_t i = 0;
-    for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((__m128i *)(void *)(dst + i),
-                         _mm256_cvtps_ph(_mm256_loadu_ps(src + i),
+    char *to = dst;
+    const char *from = src;
+    for (; n >= 8; n -= 8, to += 32, from += 16)
+        _mm256_storeu_ps((float *)(void *)to, _mm256_cvtph_ps(load_half(from)));
+    segue_rows_portable.half_to_float(to, from, n);
+}
+
+AVX2 static void float_to_half(void *dst, const void *src, size_t n)
+{
+    char *to = dst;
+    const char *from = src;
+    for (; n >= 8; n -= 8, to += 16, from += 32)
+        _mm_storeu_si128((__m128i *)(void *)to,
+                         _mm256_cvtps_ph(_mm256_castsi256_ps(load(from)),
                                          _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-    segue_rows_portable.narrow(dst + i, src + i, n - i);
+    segue_rows_portable.float_to_half(to, from, n);
 }
 
-static const struct segue_rows_ops avx2 = {copy, stream, turn, fence, widen, narrow};
+AVX2 static void brain_to_float(void *dst, const void *src, size_t n)
+{
+    char *to = dst;
+    const char *from = src;
+    for (; n >= 8; n -= 8, to += 32, from += 16)
+        store(to, _mm256_slli_epi32(_mm256_cvtepu16_epi32(load_half(from)), 16));
+    segue_rows_portable.brain_to_float(to, from, n);
+}
+
+/* Eight floats as the low halves of eight numbers of 32 bits. */
+INLINE __m256i narrow_brain(__m256i bits)
+{
+    __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    __m256i half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(bits, half), 16);
+    __m256i quiet = _mm256_or_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(0x40));
+    __m256i size = _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff));
+    __m256i nan = _mm256_cmpgt_epi32(size, _mm256_set1_epi32(0x7f800000));
+    return _mm256_blendv_epi8(rounded, quiet, nan);
+}
+
+AVX2 static void float_to_brain(void *dst, const void *src, size_t n)
+{
+    char *to = dst;
+    const char *from = src;
+    for (; n >= 16; n -= 16, to += 32, from += 64) {
+        /* The pack works within lanes of 128 bits; the permutation puts them in order. */
+        __m256i pair = _mm256_packus_epi32(narrow_brain(load(from)),
+                                           narrow_brain(load(from + 32)));
+        store(to, _mm256_permute4x64_epi64(pair, 0xd8));
+    }
+    segue_rows_portable.float_to_brain(to, from, n);
+}
+
+static const struct segue_rows_ops avx2 = {
+    .copy = copy,
+    .stream = stream,
+    .turn = turn,
+    .fence = fence,
+    .half_to_float = half_to_float,
+    .float_to_half = float_to_half,
+    .brain_to_float = brain_to_float,
+    .float_to_brain = float_to_brain,
+};
 
 /* Every CPU with AVX2 has F16C; asking for that by name would cost a cpuid each time, which
  * a virtual machine has to emulate. */
