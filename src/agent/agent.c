@@ -16,7 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Services cancel what they have; what cannot be cancelled (a device copy) ends by itself. */
+/* Services cancel what they have; what cannot be cancelled (a device copy) ends by
+ * itself. */
 #define STOP_NS (10 * SEGUE_NS_PER_S)
 
 /* Which agent's thread this is. */
@@ -132,7 +133,8 @@ static enum segue_status start_thread(struct segue_agent *agent)
 
 /* ---- create ---- */
 
-/* Equal on two agents that run on one host since the same boot; zeros where nobody says. */
+/* Equal on two agents that run on one host since the same boot; zeros where nobody
+ * says. */
 static void read_boot_id(uint8_t out[16])
 {
     char text[64] = "";

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The agent from inside. All of its state, and that of everything built on it (links, caches, offers,
- * claims), belongs to its one thread: a public call is a task that runs there (segue_agent_call), so no
- * object here has a lock. Copies run on the pool and report back as tasks of the loop.
+ * The agent from inside. All of its state, and that of everything built on it (links,
+ * caches, offers, claims), belongs to its one thread: a public call is a task that runs
+ * there (segue_agent_call), so no object here has a lock. Copies run on the pool and
+ * report back as tasks of the loop.
  */
 #ifndef AGENT_AGENT_H
 #define AGENT_AGENT_H
@@ -25,20 +26,22 @@
 struct segue_link;
 struct segue_frame;
 
-/* A user of the control links: cache descriptions, hand-offs, staging. `type` is the frame header's service. */
+/* A user of the control links: cache descriptions, hand-offs, staging. `type` is the
+ * frame header's service. */
 struct segue_service {
     uint8_t type;
-    /* One frame has come; body and fds are borrowed for the call (set an fd to -1 to keep it). A failure
-     * is the peer's fault: the link is closed with the sentence. */
+    /* One frame has come; body and fds are borrowed for the call (set an fd to -1 to keep
+     * it). A failure is the peer's fault: the link is closed with the sentence. */
     enum segue_status (*frame)(struct segue_service *service, struct segue_link *link,
                                struct segue_frame *frame);
-    /* The link is gone: nothing can be sent any more; `why` is a sentence. Its connections still are
-     * there, and so may operations be; they end next. */
+    /* The link is gone: nothing can be sent any more; `why` is a sentence. Its
+     * connections still are there, and so may operations be; they end next. */
     void (*gone)(struct segue_service *service, struct segue_link *link, const char *why);
-    /* The link's connections are gone too, no operation is left: free what was kept for it. May be NULL. */
+    /* The link's connections are gone too, no operation is left: free what was kept for
+     * it. May be NULL. */
     void (*forget)(struct segue_service *service, struct segue_link *link);
-    /* The agent ends: first `stop` for all services (cancel, revoke; the loop still runs until `idle`
-     * says yes for all), then `close` frees. */
+    /* The agent ends: first `stop` for all services (cancel, revoke; the loop still runs
+     * until `idle` says yes for all), then `close` frees. */
     void (*stop)(struct segue_service *service);
     bool (*idle)(struct segue_service *service);
     void (*close)(struct segue_service *service);
@@ -53,10 +56,9 @@ struct segue_agent {
     struct segue_pool *pool;
     pthread_t thread;
     struct segue_device
-        *devices[SEGUE_DEVICES_MAX]; /* opened by segue_device_find; host is [0] */
+        *devices[SEGUE_DEVICES_MAX]; /* opened on first use; host is [0] */
     size_t n_devices;
-    struct segue_transport
-        *transports[SEGUE_ROWS_MAX]; /* by row; NULL: unusable here, see why */
+    struct segue_transport *transports[SEGUE_ROWS_MAX]; /* by row; NULL: see why */
     char transport_why[SEGUE_ROWS_MAX][160];
     struct segue_service *services[SEGUE_SERVICES_MAX]; /* by type; NULL: none */
     struct segue_list links;
@@ -68,8 +70,8 @@ struct segue_agent {
     bool ending;                   /* they have; no new links */
 };
 
-/* What: runs fn(agent, arg) on the agent's thread and returns what it returns, the error's sentence
- * included; directly when called there. Any thread. */
+/* What: runs fn(agent, arg) on the agent's thread and returns what it returns, the
+ * error's sentence included; directly when called there. Any thread. */
 enum segue_status segue_agent_call(struct segue_agent *agent,
                                    enum segue_status (*fn)(struct segue_agent *agent,
                                                            void *arg),
@@ -78,17 +80,17 @@ enum segue_status segue_agent_call(struct segue_agent *agent,
 /* What: attaches a service. Agent's thread. */
 void segue_agent_service_add(struct segue_agent *agent, struct segue_service *service);
 
-/* A region: memory registered with every transport that can use it, or with none of them and staged. */
+/* A region: memory registered with every transport that can use it, or with none of them
+ * and staged. */
 struct segue_region {
     struct segue_agent *agent;
     struct segue_device *device;
     char *address;
     uint64_t len;
-    uint64_t generation; /* unique in the agent */
-    struct segue_registration
-        *registrations[SEGUE_ROWS_MAX]; /* by row; NULL: that transport cannot */
-    char why[SEGUE_ROWS_MAX][160];      /* why not */
-    uint32_t users;                     /* caches over it */
+    uint64_t generation;                                      /* unique in the agent */
+    struct segue_registration *registrations[SEGUE_ROWS_MAX]; /* by row; NULL: see why */
+    char why[SEGUE_ROWS_MAX][160];
+    uint32_t users; /* caches over it */
 };
 
 #endif

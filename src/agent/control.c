@@ -117,7 +117,8 @@ static void on_listener(struct segue_watch *watch, uint32_t events)
         if (status == SEGUE_IN_PROGRESS)
             return;
         if (status < 0) {
-            /* The connection stays in the queue: without a rest the loop would spin on it. */
+            /* The connection stays in the queue: without a rest the loop would spin on
+             * it. */
             SEGUE_LOG(ERROR, "agent", "%s", segue_error_detail());
             segue_loop_unwatch(control->agent->loop, watch);
             segue_loop_timer_set(control->agent->loop, &control->rest,
@@ -165,8 +166,8 @@ static void file_name(const char *engine_id, char *out, size_t cap)
     out[n] = 0;
 }
 
-/* Between finding a dead socket and replacing it no other agent may do the same. An agent stopped just then must not
- * stop all others, so the wait has an end. */
+/* Between finding a dead socket and replacing it no other agent may do the same. An agent
+ * stopped just then must not stop all others, so the wait has an end. */
 static int lock_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

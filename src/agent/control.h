@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Where an agent can be reached: a unix socket in a folder of its user alone, for links, and a loopback port for data
- * streams, which are let in by a one-time secret only. Who may talk to us is decided here (rule R22).
+ * Where an agent can be reached: a unix socket in a folder of its user alone, for links,
+ * and a loopback port for data streams, which are let in by a one-time secret only. Who
+ * may talk to us is decided here (rule R22).
  *
  * Thread: the agent's.
  */
@@ -14,7 +15,8 @@
 #define SEGUE_LINKS_MAX     4096 /* a peer beyond is turned away */
 #define SEGUE_STRANGERS_MAX 64   /* streams that have not proved themselves */
 
-/* What: makes the folder and both listeners, and sets agent->address. E_SYSTEM or E_REFUSED naming the path. */
+/* What: makes the folder and both listeners, and sets agent->address. E_SYSTEM or
+ * E_REFUSED naming the path. */
 enum segue_status segue_control_open(struct segue_agent *agent);
 /* What: nobody is let in any more; the socket file is gone. */
 void segue_control_stop(struct segue_agent *agent);

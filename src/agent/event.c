@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The queue of events: a ring that grows when room is reserved, never when an event is told. */
+/* The queue of events: a ring that grows when room is reserved, never when an event is
+ * told. */
 #include "agent/event.h"
 #include "base/status.h"
 #include "base/stream.h"

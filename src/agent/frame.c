@@ -9,7 +9,8 @@
 #define HELLO_MAGIC  UINT32_C(0x45554753) /* "SGUE" */
 #define STREAM_MAGIC UINT32_C(0x44554753) /* "SGUD" */
 
-/* Text of a peer ends up in logs and reports, where control characters would forge lines. */
+/* Text of a peer ends up in logs and reports, where control characters would forge
+ * lines. */
 static void make_plain(char *text)
 {
     for (; *text; text++)

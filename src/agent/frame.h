@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The bytes of a control link: frame headers, hello, and the link service's own messages, as docs/wire.md gives
- * them. Pure: every function takes bytes and returns bytes; what comes from a peer is bounds checked here.
+ * The bytes of a control link: frame headers, hello, and the link service's own messages,
+ * as docs/wire.md gives them. Pure: every function takes bytes and returns bytes; what
+ * comes from a peer is bounds checked here.
  */
 #ifndef AGENT_FRAME_H
 #define AGENT_FRAME_H
@@ -42,7 +43,7 @@ struct segue_hello {
 #define SEGUE_WIRE_VERSION_MIN 1 /* oldest that we still speak (rule R21) */
 #define SEGUE_FRAME_HEAD       8 /* bytes of a frame's header */
 #define SEGUE_FRAME_FDS        253
-#define SEGUE_HELLO_ROOM       256 /* bytes that hold any hello, refusal or stream message */
+#define SEGUE_HELLO_ROOM       256 /* bytes that hold any message of ours below */
 #define SEGUE_SECRET_BYTES     16
 #define SEGUE_PREAMBLE_BYTES   (4 + SEGUE_SECRET_BYTES)
 
@@ -65,13 +66,15 @@ struct segue_frame_head {
 
 void segue_frame_head_write(uint8_t out[SEGUE_FRAME_HEAD],
                             const struct segue_frame_head *head);
-/* E_PROTOCOL: longer than SEGUE_FRAME_MAX, or more descriptors than one message carries. */
+/* E_PROTOCOL: longer than SEGUE_FRAME_MAX, or more descriptors than one message
+ * carries. */
 enum segue_status segue_frame_head_read(const uint8_t in[SEGUE_FRAME_HEAD],
                                         struct segue_frame_head *head);
 
 /* What: hello's body into `out` of SEGUE_HELLO_ROOM bytes; returns its length. */
 uint32_t segue_hello_write(const struct segue_hello *hello, uint8_t *out);
-/* E_PROTOCOL: no hello; E_MISMATCH: no version in common, naming both. Later fields are skipped. */
+/* E_PROTOCOL: no hello; E_MISMATCH: no version in common, naming both. Later fields are
+ * skipped. */
 enum segue_status segue_hello_read(const uint8_t *body, uint32_t len,
                                    struct segue_hello *hello);
 
@@ -84,8 +87,9 @@ uint32_t segue_link_error_write(const struct segue_link_error *error, uint8_t *o
 enum segue_status segue_link_error_read(const uint8_t *body, uint32_t len,
                                         struct segue_link_error *error);
 
-/* A data stream for one transport of the link: STREAM_ASK from the side that dialled the link (it dials streams too),
- * answered by STREAM_GRANT; STREAM_WANT from the other side makes it ask. A grant without a port is a refusal. */
+/* A data stream for one transport of the link: STREAM_ASK from the side that dialled the
+ * link (it dials streams too), answered by STREAM_GRANT; STREAM_WANT from the other side
+ * makes it ask. A grant without a port is a refusal. */
 struct segue_stream_message {
     char transport[16];
     uint16_t port;                      /* GRANT only; loopback */

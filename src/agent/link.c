@@ -2,11 +2,12 @@
 /*
  * The life of a link: dialled or accepted, hello both ways, up, ended.
  *
- *     dialling --connected--> greeting --hello--> up --close--> closing --connections gone--> freed
+ *     dialling --connected--> greeting --hello--> up --close--> closing --> freed
  *        \___________________________\____________________________/
  *
- * Nothing is freed inside a call: close marks, and a task of the loop ends the link. Services hear `gone` first (they
- * cancel), then the connections end with every operation on them, then services `forget`.
+ * Nothing is freed inside a call: close marks, and a task of the loop ends the link.
+ * Services hear `gone` first (they cancel), then the connections end with every operation
+ * on them, then services `forget`.
  */
 #include "agent/link.h"
 #include "agent/control.h"

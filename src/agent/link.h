@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Links: the one control connection between two agents, over a unix socket (rule R22: without a key nothing else).
- * Connects on first need (R17), says hello, carries frames and descriptors, notices the peer's death (socket end,
- * pidfd: R18), and closes itself when it has had no business for a while.
+ * Links: the one control connection between two agents, over a unix socket (rule R22:
+ * without a key nothing else). Connects on first need (R17), says hello, carries frames
+ * and descriptors, notices the peer's death (socket end, pidfd: R18), and closes itself
+ * when it has had no business for a while.
  *
  * Thread: the agent's, all of it.
  */
@@ -68,64 +69,75 @@ struct segue_link_wait {
     bool strict;
 };
 
-/* What: the link to the agent that listens at `address` ("unix:/path"), made when there is none. `incarnation`
- * (16 bytes, may be NULL) must be the peer's: another one is E_STALE, naming both (R1). `done` may run inside
- * the call when the link is up. Deadline: opts.connect_ns. E_LOST: nobody listens; E_REFUSED: the address may
- * not be followed (not "unix:", socket of another uid). */
+/* What: the link to the agent that listens at `address` ("unix:/path"), made when there
+ * is none. `incarnation` (16 bytes, may be NULL) must be the peer's: another one is
+ * E_STALE, naming both (R1). `done` may run inside the call when the link is up.
+ * Deadline: opts.connect_ns. E_LOST: nobody listens; E_REFUSED: the address may not be
+ * followed (not "unix:", socket of another uid). */
 void segue_link_get(struct segue_agent *agent, const char *address,
                     const uint8_t *incarnation, struct segue_link_wait *wait);
 void segue_link_wait_cancel(struct segue_link_wait *wait);
 
-/* What: this link's connection of transport `row`, made when there is none: at once for transports that need only
- * the peer's pid; for tcp a data stream is dialled to the peer's loopback port and proved with a one-time secret
- * asked for over this link. Borrowed: the link's life; when the link goes, every operation on it ends first. */
+/* What: this link's connection of transport `row`, made when there is none: at once for
+ * transports that need only the peer's pid; for tcp a data stream is dialled to the
+ * peer's loopback port and proved with a one-time secret asked for over this link.
+ * Borrowed: the link's life; when the link goes, every operation on it ends first. */
 void segue_link_connect(struct segue_link *link, size_t row,
                         struct segue_link_wait *wait);
 
-/* What: queues one frame (header, body, descriptors duplicated). Never blocks. A peer that does not read until
- * 64 MiB wait is dropped. Fails only when the link is going down: ignore that, `gone` follows. */
+/* What: queues one frame (header, body, descriptors duplicated). Never blocks. A peer
+ * that does not read until 64 MiB wait is dropped. Fails only when the link is going
+ * down: ignore that, `gone` follows. */
 enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint8_t type,
                                   const void *body, uint32_t len, const int *fds,
                                   uint32_t n_fds);
 
 void segue_link_business(struct segue_link *link, int change); /* +1, -1 */
 
-/* What: ends the link; every service hears `gone` with the sentence, from the loop, not from inside this call. The peer
- * is told the sentence unless it is the one that is gone. */
+/* What: ends the link; every service hears `gone` with the sentence, from the loop, not
+ * from inside this call. The peer is told the sentence unless it is the one that is
+ * gone. */
 void segue_link_close(struct segue_link *link, const char *why);
 
 /* ---- between link.c, link_dial.c, link_connect.c and control.c ---- */
 
-/* What: a link in the agent's list, not connected, with the deadline of a first contact. NULL: no memory. */
+/* What: a link in the agent's list, not connected, with the deadline of a first contact.
+ * NULL: no memory. */
 struct segue_link *segue_link_new(struct segue_agent *agent);
-/* What: takes over a connected socket, finds out who is at its other end, and says hello. */
+/* What: takes over a connected socket, finds out who is at its other end, and says
+ * hello. */
 enum segue_status segue_link_greet(struct segue_link *link, int fd);
 /* What: frees a link that nobody has heard of yet. */
 void segue_link_discard(struct segue_link *link);
 /* What: segue_link_close, with a status for who waits for it. */
 void segue_link_fail(struct segue_link *link, enum segue_status status, const char *why);
 
-/* What: ends a wait: takes it out of its list, keeps the error's sentence in `why`, calls done. */
+/* What: ends a wait: takes it out of its list, keeps the error's sentence in `why`, calls
+ * done. */
 void segue_link_wait_end(struct segue_link_wait *wait, enum segue_status status);
 /* What: ends all of a list, with the error of this thread. */
 void segue_link_waits_fail(struct segue_list *waits, enum segue_status status);
 bool segue_link_is_awaited(const struct segue_link_wait *wait,
                            const struct segue_link *link);
-/* What: ends a wait for a link that is up: OK, or E_STALE when another start was asked for. */
+/* What: ends a wait for a link that is up: OK, or E_STALE when another start was asked
+ * for. */
 void segue_link_answer(struct segue_link_wait *wait, struct segue_link *link);
 
-/* What: a connection has come to our socket; takes the fd over. Fails when the peer may not talk to us. */
+/* What: a connection has come to our socket; takes the fd over. Fails when the peer may
+ * not talk to us. */
 enum segue_status segue_link_accept(struct segue_agent *agent, int fd);
 
 /* What: one message about data streams; a failure closes the link. */
 enum segue_status segue_link_stream_frame(struct segue_link *link,
                                           const struct segue_frame *frame);
-/* What: a data stream has come with this secret: true when a link had granted it; the fd is then taken over. */
+/* What: a data stream has come with this secret: true when a link had granted it; the fd
+ * is then taken over. */
 bool segue_link_stream_arrived(struct segue_agent *agent,
                                const uint8_t secret[SEGUE_SECRET_BYTES], int fd);
 void segue_lanes_open(struct segue_link *link);
-/* What: fails who waits for a connection, with the link's `status` and `why`, and disconnects what there is; `gone` is
- * called when the last connection has gone, also at once. */
+/* What: fails who waits for a connection, with the link's `status` and `why`, and
+ * disconnects what there is; `gone` is called when the last connection has gone, also at
+ * once. */
 void segue_lanes_close(struct segue_link *link, void (*gone)(struct segue_link *link));
 
 #endif

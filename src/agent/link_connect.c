@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Connections of transports on a link. Most need only to know the peer's process; a transport of streams gets one
- * loopback connection, dialled by the side that dialled the link, so that both ends know which one they share:
+ * Connections of transports on a link. Most need only to know the peer's process; a
+ * transport of streams gets one loopback connection, dialled by the side that dialled the
+ * link, so that both ends know which one they share:
  *
- *     dialler --STREAM_ASK--> acceptor          (after STREAM_WANT, when the acceptor is the one in need)
+ *     dialler <--STREAM_WANT-- acceptor         (when the acceptor is the one in need)
+ *     dialler --STREAM_ASK--> acceptor
  *     dialler <--STREAM_GRANT port, secret--
  *     dialler ==connects, sends the secret==> acceptor's data listener
  */
@@ -111,7 +113,8 @@ static void send_preamble(struct segue_lane *lane)
     size_t sent = 0;
     segue_preamble_write(lane->secret, preamble);
     enum segue_status status = segue_stream_send(lane->dial.fd, &iov, 1, NULL, 0, &sent);
-    /* A socket that has just been connected takes twenty bytes, or something is wrong with it. */
+    /* A socket that has just been connected takes twenty bytes, or something is wrong
+     * with it. */
     if (status != SEGUE_OK || sent != sizeof preamble) {
         if (status >= 0)
             status = segue_fail(SEGUE_E_LOST, "a new data stream takes no bytes");

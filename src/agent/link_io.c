@@ -2,9 +2,10 @@
 /*
  * Frames in and out of a socket.
  *
- * Out: frames are appended to blocks; a frame with descriptors begins a block of its own, because a message carries
- * them with its first byte. In: descriptors arrive no later than the last byte of the frame they were sent with, and
- * never before its first, so a queue in order of arrival is enough to give each frame its own.
+ * Out: frames are appended to blocks; a frame with descriptors begins a block of its own,
+ * because a message carries them with its first byte. In: descriptors arrive no later
+ * than the last byte of the frame they were sent with, and never before its first, so a
+ * queue in order of arrival is enough to give each frame its own.
  */
 #include "agent/link_io.h"
 #include "base/status.h"
@@ -251,7 +252,8 @@ static enum segue_status deliver(struct segue_link_io *io,
     return status;
 }
 
-/* Hands out every whole frame of the input and makes room for the rest of the next one. */
+/* Hands out every whole frame of the input and makes room for the rest of the next
+ * one. */
 static enum segue_status take_frames(struct segue_link_io *io)
 {
     size_t at = 0, need = SEGUE_FRAME_HEAD;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames in and out of one connected socket: partial reads and writes, descriptors with the right frame, a bounded
- * queue. Knows nothing of peers, hello or services, so that it is tested over a socket pair.
+ * Frames in and out of one connected socket: partial reads and writes, descriptors with
+ * the right frame, a bounded queue. Knows nothing of peers, hello or services, so that it
+ * is tested over a socket pair.
  *
  * Thread: the loop's. Small frames allocate nothing once the first few have been sent.
  */
@@ -19,8 +20,9 @@
 struct segue_link_io {
     struct segue_loop *loop;
     struct segue_watch watch; /* watch.fd is ours */
-    /* Yours. `frame` gets one whole frame; its failure breaks the link. `broken` is called from the loop, never from
-     * inside a call; the status and segue_error_detail() say why. It calls segue_link_io_end. */
+    /* Yours. `frame` gets one whole frame; its failure breaks the link. `broken` is
+     * called from the loop, never from inside a call; the status and segue_error_detail()
+     * say why. It calls segue_link_io_end. */
     enum segue_status (*frame)(struct segue_link_io *io, struct segue_frame *frame);
     void (*broken)(struct segue_link_io *io, enum segue_status status);
     void *user;
@@ -39,23 +41,27 @@ struct segue_link_io {
     char why[160];
 };
 
-/* What: takes over the connected socket and begins to read. The caller has set loop, frame, broken and user. On failure
- * the socket stays the caller's. */
+/* What: takes over the connected socket and begins to read. The caller has set loop,
+ * frame, broken and user. On failure the socket stays the caller's. */
 enum segue_status segue_link_io_open(struct segue_link_io *io, int fd);
 
-/* What: queues a frame; descriptors are duplicated. It goes out at the end of the loop's turn, with the others. */
+/* What: queues a frame; descriptors are duplicated. It goes out at the end of the loop's
+ * turn, with the others. */
 enum segue_status segue_link_io_send(struct segue_link_io *io,
                                      const struct segue_frame_head *head,
                                      const void *body, const int *fds);
 
-/* What: hands out what has come and is still unread, in the end of a peer that has died. */
+/* What: hands out what has come and is still unread, in the end of a peer that has
+ * died. */
 void segue_link_io_drain(struct segue_link_io *io);
 
-/* What: stops reading and telling; may be called from inside `frame` and `broken`. What is queued can still be flushed. */
+/* What: stops reading and telling; may be called from inside `frame` and `broken`. What
+ * is queued can still be flushed. */
 void segue_link_io_end(struct segue_link_io *io);
 
-/* What: sends what the socket takes now, closes it and frees all buffers. Not from inside `frame` or `broken`, and only
- * from a task posted after the last send. Harmless when it was never opened. */
+/* What: sends what the socket takes now, closes it and frees all buffers. Not from inside
+ * `frame` or `broken`, and only from a task posted after the last send. Harmless when it
+ * was never opened. */
 void segue_link_io_close(struct segue_link_io *io);
 
 #endif

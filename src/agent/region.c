@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Regions: memory of a device that the caller names, registered with every transport that can use it. */
+/* Regions: memory of a device that the caller names, registered with every transport that
+ * can use it. */
 #include "agent/agent.h"
 #include "base/log.h"
 
@@ -21,8 +22,9 @@ static bool holds(const struct segue_memory_info *info, const char *address)
            (uint64_t)(address - (char *)info->base) < info->size;
 }
 
-/* The drivers' word against the caller's (DESIGN D2 of docs/design.md): what another device knows as its own is refused.
- * Host memory that nobody allocated here is known to none, and legal. */
+/* The drivers' word against the caller's (DESIGN D2 of docs/design.md): what another
+ * device knows as its own is refused. Host memory that nobody allocated here is known to
+ * none, and legal. */
 static enum segue_status check_memory(const struct segue_region *region)
 {
     const struct segue_agent *agent = region->agent;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Which path carries a hand-off. The candidates are one table in the order of preference; each has one function that
- * says why it cannot be used, or nothing. A candidate that can be used but is slow for short runs goes to the end.
+ * Which path carries a hand-off. The candidates are one table in the order of preference;
+ * each has one function that says why it cannot be used, or nothing. A candidate that can
+ * be used but is slow for short runs goes to the end.
  */
 #include "agent/select.h"
 #include "base/status.h"

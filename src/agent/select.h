@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Path selection: a pure function from what both sides can do to a ranked list of paths, with one sentence for every
- * candidate that was refused (DESIGN D4 of docs/design.md). The same transcript feeds the log, segue_path_explain and
- * reports.
+ * Path selection: a pure function from what both sides can do to a ranked list of paths,
+ * with one sentence for every candidate that was refused (DESIGN D4 of docs/design.md).
+ * The same transcript feeds the log, segue_path_explain and reports.
  */
 #ifndef AGENT_SELECT_H
 #define AGENT_SELECT_H
@@ -28,7 +28,8 @@ struct segue_path {
 const char *segue_path_name(struct segue_path path);
 /* What: the path called so; false: none. */
 bool segue_path_find(const char *name, size_t len, struct segue_path *out);
-/* What: whether every word of a comma list is a path or a transport; E_INVALID naming the one that is not. NULL is legal. */
+/* What: whether every word of a comma list is a path or a transport; E_INVALID naming the
+ * one that is not. NULL is legal. */
 enum segue_status segue_path_list_check(const char *list);
 
 /* One side's memory, as selection sees it. */
@@ -62,8 +63,8 @@ struct segue_select_output {
 
 void segue_select(const struct segue_select_input *in, struct segue_select_output *out);
 
-/* What: the transcript as text, a line a path: "shm/mapped chosen", "tcp/packed possible", "ipc/mapped refused: WHY"; NUL
- * terminated, cut at cap. */
+/* What: the transcript as text, a line a path: "shm/mapped chosen", "tcp/packed
+ * possible", "ipc/mapped refused: WHY"; NUL terminated, cut at cap. */
 void segue_select_text(const struct segue_select_output *out, char *text, size_t cap);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Public option structs begin with their size, so that a caller built against an older or a
- * newer header is understood: what it does not have is zero (the default), what this library
- * does not know must be zero.
+ * Public option structs begin with their size, so that a caller built against an older or
+ * a newer header is understood: what it does not have is zero (the default), what this
+ * library does not know must be zero.
  */
 #ifndef BASE_SIZED_H
 #define BASE_SIZED_H
@@ -12,9 +12,9 @@
 #include <stddef.h>
 #include <string.h>
 
-/* What: copies `given` (NULL: all zero) into `known`, `len` bytes long, whose first field is the
- * size and becomes `len`. E_INVALID naming `what`: no size, or a field this library lacks is set.
- */
+/* What: copies `given` (NULL: all zero) into `known`, `len` bytes long, whose first field
+ * is the size and becomes `len`. E_INVALID naming `what`: no size, or a field this
+ * library lacks is set. */
 static inline enum segue_status segue_sized_take(const char *what, const void *given,
                                                  void *known, size_t len)
 {

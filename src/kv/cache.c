@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Opening and closing our own caches: what the engine says of one is checked here, once, against its regions. */
+/* Opening and closing our own caches: what the engine says of one is checked here, once,
+ * against its regions. */
 #include "kv/cache.h"
 #include "base/log.h"
 #include "base/sized.h"

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Caches, ours and our peers'. A peer's caches are asked for once a link (CACHES), described field by field, bounds
- * checked, and their memory imported transport by transport when a path first needs it.
+ * Caches, ours and our peers'. A peer's caches are asked for once a link (CACHES),
+ * described field by field, bounds checked, and their memory imported transport by
+ * transport when a path first needs it.
  *
  * Thread: the agent's.
  */
@@ -26,7 +27,8 @@ struct segue_cache { /* one of ours */
     uint32_t n_regions;
     struct segue_device *device; /* of all regions */
     /* The layer above: offers and claims over this cache. `closing` starts to end them
-     * and is asked again (by segue_cache_ended) until it answers true: then the cache is freed. */
+     * and is asked again (by segue_cache_ended) until it answers true: then the cache is
+     * freed. */
     void *above;
     bool (*closing)(struct segue_cache *cache); /* true: nothing is left over it */
     void *closer; /* private: who waits in segue_cache_close */
@@ -67,12 +69,14 @@ struct segue_caches_wait {
     struct segue_list list; /* private */
 };
 
-/* What: the caches of the peer behind `link`, asked for on first use; what it opens later is added to the same array.
- * Deadline: opts.connect_ns. `done` may run inside the call. */
+/* What: the caches of the peer behind `link`, asked for on first use; what it opens later
+ * is added to the same array. Deadline: opts.connect_ns. `done` may run inside the
+ * call. */
 void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait);
 void segue_caches_wait_cancel(struct segue_caches_wait *wait);
 
-/* What: the imported memory of `cache` over `connection` for copies by `device`; kept until the link goes. */
+/* What: the imported memory of `cache` over `connection` for copies by `device`; kept
+ * until the link goes. */
 enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
                                      struct segue_connection *connection, size_t row,
                                      struct segue_device *device,
@@ -81,14 +85,16 @@ enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
 /* What: our cache by id, for a service that was named one by a peer; NULL: none. */
 struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id);
 
-/* What: attaches the cache service to the agent, once. Called by segue_cache_open and by the hand-off. E_MEMORY. */
+/* What: attaches the cache service to the agent, once. Called by segue_cache_open and by
+ * the hand-off. E_MEMORY. */
 enum segue_status segue_cache_service(struct segue_agent *agent);
 
 /* What: the layer above says that something over a closing cache has ended. */
 void segue_cache_ended(struct segue_cache *cache);
 
-/* Geometry on the wire (cache descriptions, claims), a block that says its own length. Pure; what is read is sound by
- * itself (segue_geometry_check); `layers` is room for `max_layers` places, which g->layer then borrows. */
+/* Geometry on the wire (cache descriptions, claims), a block that says its own length.
+ * Pure; what is read is sound by itself (segue_geometry_check); `layers` is room for
+ * `max_layers` places, which g->layer then borrows. */
 struct segue_reader;
 struct segue_writer;
 void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g);

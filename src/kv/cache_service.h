@@ -5,7 +5,8 @@
 
 #include "kv/cache.h"
 
-/* What: gives a new cache its id and tells it to the peers that have asked. E_LIMIT: too many. */
+/* What: gives a new cache its id and tells it to the peers that have asked. E_LIMIT: too
+ * many. */
 enum segue_status segue_cache_service_add(struct segue_agent *agent,
                                           struct segue_cache *cache);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The messages of the cache service, as docs/wire.md gives them. Pure; what comes from a peer is bounds checked here,
- * so that whoever holds a segue_remote_cache knows that its layers lie inside its regions.
+ * The messages of the cache service, as docs/wire.md gives them. Pure; what comes from a
+ * peer is bounds checked here, so that whoever holds a segue_remote_cache knows that its
+ * layers lie inside its regions.
  */
 #ifndef KV_CACHE_WIRE_H
 #define KV_CACHE_WIRE_H
@@ -28,13 +29,15 @@ enum segue_status segue_cache_bounds_check(const struct segue_geometry *geometry
 /* What: everything of `cache` but its handles. */
 void segue_cache_tell_write(struct segue_writer *w,
                             const struct segue_remote_cache *cache);
-/* What: the same back; handles stay NULL. Owned: segue_remote_cache_free. E_PROTOCOL, E_RANGE or E_INVALID. */
+/* What: the same back; handles stay NULL. Owned: segue_remote_cache_free. E_PROTOCOL,
+ * E_RANGE or E_INVALID. */
 enum segue_status segue_cache_tell_read(const uint8_t *body, uint32_t len,
                                         struct segue_remote_cache *cache);
 /* What: frees it and closes the descriptors of its handles. */
 void segue_remote_cache_free(struct segue_remote_cache *cache);
 
-/* What: the handles of one row, one a region; the descriptors travel with the frame, in this order. */
+/* What: the handles of one row, one a region; the descriptors travel with the frame, in
+ * this order. */
 void segue_cache_handles_write(struct segue_writer *w, uint32_t cache,
                                const char *transport, const struct segue_handle *handles,
                                uint32_t n_regions);

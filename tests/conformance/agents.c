@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Agents and their links: in two processes and in one, from first contact to every way a link ends. */
+/* Agents and their links: in two processes and in one, from first contact to every way a
+ * link ends. */
 #include "agents.h"
 
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What tests of agents share: calls that wait for an answer, an agent in a child process, a service that counts what
- * it hears, and the descriptors that are open.
+ * What tests of agents share: calls that wait for an answer, an agent in a child process,
+ * a service that counts what it hears, and the descriptors that are open.
  */
 #ifndef TESTS_CONFORMANCE_AGENTS_H
 #define TESTS_CONFORMANCE_AGENTS_H

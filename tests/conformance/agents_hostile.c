@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * An agent among peers that break every rule: it never crashes, hangs or leaks a descriptor, says to each why it is cut
- * off, and goes on serving those that behave.
+ * An agent among peers that break every rule: it never crashes, hangs or leaks a
+ * descriptor, says to each why it is cut off, and goes on serving those that behave.
  */
 #include "raw_peer.h"
 #include "base/stream.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Caches between agents: opened, told, kept; their memory imported over every transport that maps it and read. */
+/* Caches between agents: opened, told, kept; their memory imported over every transport
+ * that maps it and read. */
 #include "agents.h"
 #include "base/bytes.h"
 #include "kv/cache_wire.h"

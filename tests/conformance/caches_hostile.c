@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The cache service among peers that ask without end, tell what nobody asked for, and lie about their memory. */
+/* The cache service among peers that ask without end, tell what nobody asked for, and lie
+ * about their memory. */
 #include "raw_peer.h"
 #include "base/bytes.h"
 #include "kv/cache_wire.h"

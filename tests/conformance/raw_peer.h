@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A victim, a friend of it, and raw sockets to say to the victim what no agent would say. */
+/* A victim, a friend of it, and raw sockets to say to the victim what no agent would
+ * say. */
 #ifndef TESTS_CONFORMANCE_RAW_PEER_H
 #define TESTS_CONFORMANCE_RAW_PEER_H
 
@@ -11,7 +12,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-/* Each test runs against this agent, and checks it at its end with a link of good manners. */
+/* Each test runs against this agent, and checks it at its end with a link of good
+ * manners. */
 static segue_agent *victim, *friend_;
 static int fds_before;
 static segue_region *region;

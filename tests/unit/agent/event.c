@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The queue of events: order, its descriptor, and room that is reserved before it is needed. */
+/* The queue of events: order, its descriptor, and room that is reserved before it is
+ * needed. */
 #include "test.h"
 #include "agent/event.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Frames over a socket pair: partial reads, descriptors, the bounded queue, and peers that break the rules. */
+/* Frames over a socket pair: partial reads, descriptors, the bounded queue, and peers
+ * that break the rules. */
 #include "test.h"
 #include "agent/link_io.h"
 #include "base/random.h"
@@ -233,7 +234,8 @@ static void small_frames_settle_on_one_block(void **state)
     pair_close(p);
 }
 
-/* What a peer must not send; whatever it is, the link breaks with a sentence and nothing leaks. */
+/* What a peer must not send; whatever it is, the link breaks with a sentence and nothing
+ * leaks. */
 static void send_raw(int fd, const void *data, size_t len, int n_fds)
 {
     int fds[SEGUE_FRAME_FDS] = {0};

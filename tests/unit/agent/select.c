@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The choice of paths, row by row: two devices, a plan, a configuration, and the transcript they give. */
+/* The choice of paths, row by row: two devices, a plan, a configuration, and the
+ * transcript they give. */
 #include "test.h"
 #include "agent/select.h"
 #include "device/device.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Cache descriptions: there and back, golden bytes, every way to be cut, and geometries that lie. */
+/* Cache descriptions: there and back, golden bytes, every way to be cut, and geometries
+ * that lie. */
 #include "test.h"
 #include "kv/cache_wire.h"
 
