@@ -139,6 +139,8 @@ static enum segue_status choose(struct segue_claim *claim,
     size_t n = 0;
     for (size_t i = 0; i < group->n_caches; i++) {
         struct segue_overlap o;
+        if (group->caches[i].gone)
+            continue;
         const struct segue_geometry *theirs = &group->caches[i].geometry;
         if (theirs->heads_total != ours->heads_total ||
             theirs->layers_total != ours->layers_total)

@@ -116,31 +116,55 @@ enum segue_verdict segue_verdict_of(enum segue_status status)
 
 /* ---- what lies over a cache ---- */
 
+/* Ends what lies over it; each end comes back here through segue_cache_use_done. */
+static void end_all_over(struct segue_handoff *h, struct segue_cache *cache)
+{
+    struct segue_map_cursor at = {0};
+    struct segue_claim *claim;
+    while ((claim = segue_map_next(&h->claims, &at, NULL)))
+        if (claim->cache == cache)
+            segue_claim_judge(claim, SEGUE_VERDICT_CANCELLED, "its cache was closed");
+    struct segue_offer *offer;
+    at = (struct segue_map_cursor){0};
+    while ((offer = segue_map_next(&h->offers, &at, NULL)))
+        if (segue_offer_part(offer, cache))
+            segue_offer_end(offer, SEGUE_VERDICT_STALE, "the producer closed its cache");
+        else
+            segue_serve_end_parked(offer, cache);
+}
+
+/* Links outlive caches: what was compiled for this one goes with it. */
+static void forget_routes(struct segue_cache *cache)
+{
+    segue_list_each (l, &cache->agent->links) {
+        struct segue_link *link = segue_container_of(l, struct segue_link, list);
+        struct segue_peer *peer = link->state[SEGUE_SERVICE_HANDOFF];
+        if (!peer)
+            continue;
+        segue_list_each (r, &peer->routes) {
+            struct segue_route *route = segue_container_of(r, struct segue_route, list);
+            if (route->cache == cache)
+                segue_route_gone(route);
+        }
+    }
+}
+
 static bool cache_closing(struct segue_cache *cache)
 {
     struct segue_cache_use *use = cache->above;
-    if (use->open == 0) {
-        free(use->claimed);
-        free(use);
-        cache->above = NULL;
-        return true;
-    }
     if (!use->closing) {
         use->closing = true;
-        struct segue_handoff *h = segue_handoff_of(cache->agent);
-        struct segue_map_cursor at = {0};
-        struct segue_claim *claim;
-        while ((claim = segue_map_next(&h->claims, &at, NULL)))
-            if (claim->cache == cache)
-                segue_claim_judge(claim, SEGUE_VERDICT_CANCELLED, "its cache was closed");
-        struct segue_offer *offer;
-        at = (struct segue_map_cursor){0};
-        while ((offer = segue_map_next(&h->offers, &at, NULL)))
-            if (segue_offer_part(offer, cache))
-                segue_offer_end(offer, SEGUE_VERDICT_STALE,
-                                "the producer closed its cache");
+        use->open++; /* until the last of what ends here has been told */
+        end_all_over(segue_handoff_of(cache->agent), cache);
+        use->open--;
     }
-    return false;
+    if (use->open)
+        return false;
+    forget_routes(cache);
+    free(use->claimed);
+    free(use);
+    cache->above = NULL;
+    return true;
 }
 
 struct segue_cache_use *segue_cache_use_of(struct segue_cache *cache)

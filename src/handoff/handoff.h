@@ -214,7 +214,9 @@ enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *
                                     struct segue_reader *r);
 void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
                      const char *why);
-void segue_serve_lost(struct segue_serve *serve);  /* its link is gone */
+void segue_serve_lost(struct segue_serve *serve); /* its link is gone */
+/* Claims on `cache` that wait for blocks it will not have. */
+void segue_serve_end_parked(struct segue_offer *offer, const struct segue_cache *cache);
 void segue_serve_offered(struct segue_part *part); /* parked claims on it may go on */
 
 /* ---- consumer (group.c, claim.c, pair.c) ---- */
@@ -332,7 +334,7 @@ segue_handoff_of(struct segue_agent *agent); /* attached on first use */
 struct segue_cache_use *segue_cache_use_of(struct segue_cache *cache);
 struct segue_cache_use { /* cache->above */
     uint8_t *claimed;    /* a bit per block: an open claim writes it (R12) */
-    uint32_t open;       /* parts and claims over it */
+    uint32_t open;       /* parts, claims and serves over it */
     bool closing;
 };
 void segue_cache_use_done(struct segue_cache *cache);

@@ -89,7 +89,7 @@ void segue_route_gone(struct segue_route *route)
     if (route->state == SEGUE_ROUTE_CONNECTING)
         segue_link_wait_cancel(&route->wait);
     route->state = SEGUE_ROUTE_FAILED;
-    snprintf(route->why, sizeof route->why, "the link is gone");
+    snprintf(route->why, sizeof route->why, "the link or the cache is gone");
     route->dead = true;
     route->link = NULL;
     route->remote = NULL;

@@ -36,13 +36,14 @@ static void settle(struct segue_serve *serve)
     struct segue_offer *offer = serve->offer;
     struct segue_handoff *h = serve->handoff;
     segue_list_remove(&serve->list);
-    if (serve->route)
-        segue_route_release(serve->route);
+    segue_route_release(serve->route);
+    struct segue_cache *cache = serve->cache;
     struct segue_bound spans = serve->spans;
     struct segue_pack_run run = serve->run;
     struct segue_lane_slot *lanes = serve->feed.lanes;
     *serve = (struct segue_serve){.spans = spans, .run = run, .feed = {.lanes = lanes}};
     segue_list_push_back(&h->free_serves, &serve->list);
+    segue_cache_use_done(cache);
     segue_offer_settle(offer);
 }
 
@@ -81,6 +82,15 @@ void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
 void segue_serve_lost(struct segue_serve *serve)
 {
     over(serve);
+}
+
+void segue_serve_end_parked(struct segue_offer *offer, const struct segue_cache *cache)
+{
+    segue_list_each (l, &offer->serves) {
+        struct segue_serve *serve = segue_container_of(l, struct segue_serve, list);
+        if (serve->cache == cache && serve->state == SEGUE_SERVE_PARKED)
+            segue_serve_end(serve, SEGUE_VERDICT_STALE, "the producer closed its cache");
+    }
 }
 
 static void park_over(struct segue_timer *timer)
@@ -397,6 +407,9 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
                               peer->parked);
     }
     struct segue_route *route;
+    struct segue_cache_use *use = segue_cache_use_of(cache);
+    if (!use)
+        return SEGUE_E_MEMORY;
     SEGUE_TRY(segue_route_serve(link, cache, &m->geometry, &route));
     struct segue_serve *serve = serve_new(h);
     if (!serve || segue_map_put(&peer->serves, m->pair, serve) < 0) {
@@ -404,6 +417,7 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
         free(serve);
         return SEGUE_E_MEMORY;
     }
+    use->open++;
     serve->handoff = h;
     serve->link = link;
     serve->offer = offer;

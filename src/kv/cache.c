@@ -158,6 +158,7 @@ static enum segue_status begin_to_close(struct segue_agent *agent, void *arg)
     struct closing *closing = arg;
     struct segue_cache *cache = closing->cache;
     cache->closer = &closing->done;
+    segue_cache_service_closed(cache);
     if (!cache->closing || cache->closing(cache))
         segue_cache_discard(cache);
     return SEGUE_OK;

@@ -45,6 +45,7 @@ struct segue_remote_cache { /* one of a peer's, as described */
     uint32_t rows; /* bit per transport row with handles for all regions */
     uint32_t n_regions;
     uint64_t region_len[SEGUE_CACHE_REGIONS_MAX];
+    bool gone;                    /* the peer has closed it */
     struct segue_handle *handles; /* [row * n_regions + region] */
     char why[SEGUE_ROWS_MAX]
             [120]; /* by row: why it has no handles, in the peer's words */

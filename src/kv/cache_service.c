@@ -170,6 +170,20 @@ enum segue_status segue_cache_service_add(struct segue_agent *agent,
     return SEGUE_OK;
 }
 
+void segue_cache_service_closed(const struct segue_cache *cache)
+{
+    uint8_t body[4];
+    struct segue_writer w = segue_writer_make(body, sizeof body);
+    segue_writer_u32(&w, cache->id);
+    segue_list_each (at, &cache->agent->links) {
+        struct segue_link *link = segue_container_of(at, struct segue_link, list);
+        struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+        if (peer && peer->asks)
+            segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_GONE, body,
+                            (uint32_t)w.len, NULL, 0);
+    }
+}
+
 /* ---- theirs ---- */
 
 static void end_waits(struct peer *peer, enum segue_status status)
@@ -282,6 +296,18 @@ static enum segue_status on_handles(struct peer *peer, struct segue_frame *frame
     return SEGUE_OK;
 }
 
+/* Its place stays taken: routes may still point there. */
+static enum segue_status on_cache_gone(struct peer *peer, struct segue_frame *frame)
+{
+    struct segue_reader r = segue_reader_make(frame->body, frame->len);
+    struct segue_remote_cache *cache = find_told(peer, segue_reader_u32(&r));
+    if (r.failed)
+        return segue_fail(SEGUE_E_PROTOCOL, "it closed a cache without saying which");
+    if (cache)
+        cache->gone = true;
+    return SEGUE_OK;
+}
+
 static void on_told(struct peer *peer)
 {
     segue_loop_timer_cancel(peer->link->agent->loop, &peer->deadline);
@@ -310,6 +336,8 @@ static enum segue_status on_frame(struct segue_service *base, struct segue_link 
             return segue_fail(SEGUE_E_PROTOCOL, "it told caches that nobody asked for");
         on_told(peer);
         return SEGUE_OK;
+    case SEGUE_CACHE_GONE:
+        return on_cache_gone(peer, frame);
     default:
         return SEGUE_OK; /* of a later version (rule R21) */
     }

@@ -13,4 +13,7 @@ enum segue_status segue_cache_service_add(struct segue_agent *agent,
 /* What: frees a cache over which nothing is left, and wakes who closes it. */
 void segue_cache_discard(struct segue_cache *cache);
 
+/* What: tells every peer that looks that this cache is closed. */
+void segue_cache_service_closed(const struct segue_cache *cache);
+
 #endif

@@ -19,6 +19,7 @@ enum segue_cache_type {
     SEGUE_CACHE_HANDLES =
         3,                /* its memory as one transport exports it, with descriptors */
     SEGUE_CACHE_TOLD = 4, /* empty: these were all there are now */
+    SEGUE_CACHE_GONE = 5, /* one cache, told before, is closed */
 };
 
 /* What: whether every layer lies inside its region. E_RANGE naming the layer. Pure. */

@@ -166,6 +166,38 @@ static void across_devices(void **state)
     printf("cells: %zu\n", sizeof rows / sizeof *rows);
 }
 
+/* What was learned of a cache goes with it: another one at the same address is another cache. */
+static void caches_come_and_go(void **state)
+{
+    static const struct geometry nhd32 = {"nhd", "host", 32, 2, SEGUE_DTYPE_FP16};
+    struct pair x;
+    pair_open(&x, &hnd16, &hnd16, NULL);
+    hand_over(&x, 0, 100, 1);
+    engine_change(&x.d, &nhd32);
+    hand_over(&x, 0, 100, 2);
+    engine_change(&x.p, &nhd32);
+    hand_over(&x, 0, 100, 3);
+    engine_change(&x.d, &hnd16);
+    /* Closing ends what is open: a claim that waits for blocks that will never be written, an offer nobody took. */
+    uint32_t blocks[] = {3, 4, 5, 6};
+    struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
+    opts.tokens = 20;
+    opts.hash = prompt_of(9);
+    struct segue_offer_id id;
+    struct segue_ticket ticket;
+    assert_ok(segue_offer_mint(x.p.agent, &opts, &id));
+    assert_ok(segue_offer_ticket(x.p.agent, &id, &ticket));
+    engine_claim(&x.d, &ticket, blocks, 0, 9, SEGUE_DIGEST_OFF, NULL);
+    assert_true(engine_quiet(&x.d, 0.2));
+    engine_offer(&x.p, blocks, 20, 10);
+    engine_change(&x.p, &hnd16);
+    engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 2);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 5);
+    hand_over(&x, 0, 100, 4);
+    pair_close(&x);
+}
+
 /* Slots are smaller than a layer's share: several pieces a layer, and the ring goes round. */
 static void many_pieces(void **state)
 {
@@ -443,6 +475,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(over_tcp_ring),
     cmocka_unit_test(any_geometry),
     cmocka_unit_test(across_devices),
+    cmocka_unit_test(caches_come_and_go),
     cmocka_unit_test(many_pieces),
     cmocka_unit_test(corruption_is_caught),
     cmocka_unit_test(another_prompt_is_refused),

@@ -48,6 +48,26 @@ static void rank_open(struct engine *e, uint32_t r, const char *model)
     assert_ok(segue_cache_open(e->agent, &opts, &e->cache[r]));
 }
 
+static void ranks_open(struct engine *e, const struct geometry *g, const char *model)
+{
+    e->geometry = *g;
+    e->layout = (struct segue_layout)SEGUE_LAYOUT_INIT;
+    assert_ok(segue_layout_named(g->order, g->dtype, e->layers, e->blocks,
+                                 g->block_tokens, e->heads / g->ranks, e->head_size,
+                                 &e->layout));
+    for (uint32_t r = 0; r < g->ranks; r++)
+        rank_open(e, r, model);
+}
+
+static void ranks_close(struct engine *e)
+{
+    for (uint32_t r = 0; r < e->geometry.ranks; r++) {
+        segue_cache_close(e->cache[r]);
+        segue_region_deregister(e->region[r]);
+        segue_free(e->device, e->address[r]);
+    }
+}
+
 void engine_open(struct engine *e, const struct geometry *g,
                  const struct segue_agent_opts *from, const char *model)
 {
@@ -58,27 +78,22 @@ void engine_open(struct engine *e, const struct geometry *g,
     uint32_t layers = e->layers ? e->layers : 3, heads = e->heads ? e->heads : 4;
     uint32_t head_size = e->head_size ? e->head_size : 16,
              blocks = e->blocks ? e->blocks : 24;
-    *e = (struct engine){.geometry = *g,
-                         .layers = layers,
-                         .heads = heads,
-                         .head_size = head_size,
-                         .blocks = blocks};
+    *e = (struct engine){
+        .layers = layers, .heads = heads, .head_size = head_size, .blocks = blocks};
     assert_ok(segue_agent_create(&opts, &e->agent));
     assert_ok(segue_device_find(e->agent, g->device, &e->device));
-    e->layout = (struct segue_layout)SEGUE_LAYOUT_INIT;
-    assert_ok(segue_layout_named(g->order, g->dtype, layers, blocks, g->block_tokens,
-                                 heads / g->ranks, head_size, &e->layout));
-    for (uint32_t r = 0; r < g->ranks; r++)
-        rank_open(e, r, model);
+    ranks_open(e, g, model);
+}
+
+void engine_change(struct engine *e, const struct geometry *g)
+{
+    ranks_close(e);
+    ranks_open(e, g, NULL);
 }
 
 void engine_close(struct engine *e)
 {
-    for (uint32_t r = 0; r < e->geometry.ranks; r++) {
-        segue_cache_close(e->cache[r]);
-        segue_region_deregister(e->region[r]);
-        segue_free(e->device, e->address[r]);
-    }
+    ranks_close(e);
     segue_agent_destroy(e->agent);
 }
 

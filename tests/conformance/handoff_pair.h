@@ -37,6 +37,8 @@ void engines_cleanup(void);
 /* Fails the test when something cannot be made. `opts` may be NULL. */
 void engine_open(struct engine *e, const struct geometry *g,
                  const struct segue_agent_opts *opts, const char *model);
+/* Closes its caches and opens others, of another geometry, while its links stay. */
+void engine_change(struct engine *e, const struct geometry *g);
 void engine_close(struct engine *e);
 
 /* Writes or checks the pattern of `salt` over tokens [first, tokens) in `blocks`, on every rank. Returns how many bytes
