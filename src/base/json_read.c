@@ -62,9 +62,29 @@ static bool check_escape(struct checker *c)
     return true;
 }
 
+/* Past the bytes of a string that need no look of their own, eight at a time: prompts are
+ * long, and nearly all of them is this. */
+static const char *skip_plain(const char *at, const char *end)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
+    while (end - at >= 8) {
+        uint64_t word;
+        memcpy(&word, at, sizeof word);
+        uint64_t quote = word ^ (ones * '"'), escape = word ^ (ones * '\\');
+        /* A byte below n borrows its high bit in word - n; one above 0x7f has its own. */
+        if ((word | (word - ones * 0x20) | (quote - ones) | (escape - ones)) & high)
+            break;
+        at += 8;
+    }
+    return at;
+}
+
 static bool check_string(struct checker *c)
 {
     for (c->at++; c->at < c->end;) {
+        c->at = skip_plain(c->at, c->end);
+        if (c->at == c->end)
+            break;
         unsigned char byte = (unsigned char)*c->at;
         if (byte == '"') {
             c->at++;
@@ -262,11 +282,17 @@ enum segue_status segue_json_parse(const char *data, size_t len,
 
 /* ---- walking checked text ---- */
 
+/* The quote that no backslash, or an even run of them, stands before. */
 static const char *end_of_string(const char *at)
 {
-    for (at++; *at != '"'; at++)
-        at += *at == '\\';
-    return at + 1;
+    const char *begin = at + 1;
+    for (;;) {
+        const char *escapes = at = rawmemchr(at + 1, '"');
+        while (escapes > begin && escapes[-1] == '\\')
+            escapes--;
+        if (((at - escapes) & 1) == 0)
+            return at + 1;
+    }
 }
 
 static const char *end_of_container(const char *at)
