@@ -45,13 +45,16 @@ lint:  ## formatting, layers, script syntax
 	@scripts/lint $(BUILD)
 
 # `segue bench` is there once the command lists it.
-bench: BENCH = handoff
-bench-router: BENCH = router
-bench bench-router:  ## measure hand-offs; the router
+bench:  ## measure hand-offs
 	@$(SETUP) build bench
 	@$(MAKE) --no-print-directory build
-	@if $(SEGUE) --help | grep -q '^  bench '; then $(SEGUE) bench $(BENCH); \
+	@if $(SEGUE) --help | grep -q '^  bench '; then $(SEGUE) bench handoff; \
 	else echo 'skipped: segue bench is not part of this release yet'; fi
+
+bench-router:  ## measure the router beside plain nginx, vllm-router and the toy proxy
+	@$(SETUP) build bench
+	@$(MAKE) --no-print-directory build
+	@SEGUE=$(SEGUE) bench/router/run
 
 bench-deps bench-vllm wheel test-vllm:  ## vLLM: its peers, benchmark, wheel and tests
 	@echo 'skipped: the vLLM connector is not part of this release yet'
