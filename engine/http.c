@@ -204,7 +204,8 @@ static ssize_t read_stream(void *user, uint64_t position, char *to, size_t most)
     return n;
 }
 
-/* The lock is held, and there is an answer. */
+/* There is an answer: what it is made of does not change any more. Without the lock, as
+ * libmicrohttpd calls read_stream with a lock of its own held. */
 static enum MHD_Result queue_answer(struct exchange *x)
 {
     struct MHD_Response *response;
@@ -216,7 +217,6 @@ static enum MHD_Result queue_answer(struct exchange *x)
                                                    MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
-    x->queued = true;
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, x->content_type);
     MHD_add_response_header(response, "X-Request-Id", x->id);
     if (x->streaming)
@@ -232,13 +232,12 @@ static enum MHD_Result queue_answer(struct exchange *x)
 static enum MHD_Result answer_or_suspend(struct exchange *x)
 {
     pthread_mutex_lock(&x->lock);
-    enum MHD_Result result = MHD_YES;
-    if (x->status != 0 && !x->queued)
-        result = queue_answer(x);
-    else if (x->status == 0)
+    bool answered = x->status != 0, queue = answered && !x->queued;
+    x->queued = answered;
+    if (!answered)
         suspend(x);
     pthread_mutex_unlock(&x->lock);
-    return result;
+    return queue ? queue_answer(x) : MHD_YES;
 }
 
 static void refuse_large(struct exchange *x)
