@@ -44,36 +44,37 @@ static void step(struct scheduler *s)
     }
 }
 
-/* Takes the next news out; NULL when there is none. */
-static struct sequence *next_news(struct scheduler *s, struct news *news)
+/* What is new is handled one at a time, and arrivals first: there may be news already of
+ * a request that has only just come. False: nothing is new. */
+static bool handle_next(struct scheduler *s)
 {
+    struct news news;
     pthread_mutex_lock(&s->lock);
-    struct sequence *q = s->touched;
-    if (q != NULL) {
-        s->touched = q->next_touched;
-        q->touched = false;
-        *news = q->news;
-        memset(&q->news, 0, sizeof q->news);
+    struct sequence *arrival = s->incoming.first, *touched = s->touched;
+    if (arrival != NULL) {
+        queue_remove(&s->incoming, arrival);
+    } else if (touched != NULL) {
+        s->touched = touched->next_touched;
+        touched->touched = false;
+        news = touched->news;
+        memset(&touched->news, 0, sizeof touched->news);
     }
     pthread_mutex_unlock(&s->lock);
-    return q;
+    if (arrival != NULL)
+        sequence_arrive(s, arrival);
+    else if (touched != NULL)
+        sequence_hear(s, touched, &news);
+    return arrival != NULL || touched != NULL;
 }
 
 /* One round with the lock held at both ends, and not between. */
 static void turn(struct scheduler *s)
 {
-    struct queue incoming = s->incoming;
-    s->incoming = (struct queue){0};
     s->idle = true; /* until the step, or news, says otherwise */
     pthread_mutex_unlock(&s->lock);
 
-    for (struct sequence *q = incoming.first, *next; q != NULL; q = next) {
-        next = q->next;
-        sequence_arrive(s, q);
-    }
-    struct news news;
-    for (struct sequence *q; (q = next_news(s, &news)) != NULL;)
-        sequence_hear(s, q, &news);
+    while (handle_next(s))
+        ;
     bool again = schedule_plan(s);
     if (s->batch_count > 0) {
         step(s);

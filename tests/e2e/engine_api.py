@@ -335,11 +335,15 @@ class BadInput(OneEngine):
         self.assertEqual(self.engine.raw("DELETE", "/v1/models")[0], 405)
         self.assertEqual(self.engine.raw("HEAD", "/health")[0], 200)
 
-    def test_hand_offs_need_a_role(self):
-        for key in ("do_remote_prefill", "do_remote_decode"):
-            error = self.refused({"prompt": "x", "kv_transfer_params": {key: True}}, 400,
-                                 "kv_transfer_params", "--role")
+    def test_hand_offs(self):
+        for params, words in (({"do_remote_prefill": True}, "ticket"),
+                              ({"do_remote_prefill": True, "do_remote_decode": True},
+                               "not both")):
+            error = self.refused({"prompt": "x", "kv_transfer_params": params}, 400,
+                                 "kv_transfer_params", words)
             self.assertEqual(error["code"], "kv_refused")
+        self.refused({"prompt": "x", "kv_transfer_params": {"do_remote_decode": 1}}, 400,
+                     "do_remote_decode", "true or false")
         self.engine.complete("Hi", kv_transfer_params={"do_remote_prefill": False})
 
     def test_bytes_that_are_no_request(self):

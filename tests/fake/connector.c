@@ -11,6 +11,7 @@ void fake_connector_open(struct fake_connector *c, struct fake_model *from,
 {
     *c = (struct fake_connector){.from = from, .to = to};
     pthread_mutex_init(&c->lock, NULL);
+    pthread_mutex_init(&c->gate, NULL);
     pthread_cond_init(&c->changed, NULL);
 }
 
@@ -36,6 +37,8 @@ static int arrive(void *user, uint64_t request, const struct connector_prompt *p
     if (c->refuse_arrive)
         return engine_fail("the fake connector does not know %s", prompt->params);
     set(c, &c->arrived, request);
+    pthread_mutex_lock(&c->gate);
+    pthread_mutex_unlock(&c->gate);
     return 0;
 }
 
@@ -75,6 +78,11 @@ static int offer(void *user, uint64_t request, const struct connector_prompt *pr
 }
 
 const struct connector_ops fake_connector_ops = {arrive, load, leave, offer};
+
+void fake_connector_wait_arrived(struct fake_connector *c)
+{
+    wait_for(c, &c->arrived);
+}
 
 void fake_connector_wait_load(struct fake_connector *c)
 {

@@ -14,6 +14,7 @@ struct fake_connector {
     struct scheduler *producer, *consumer;
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    pthread_mutex_t gate; /* locked by a test to hold the scheduler inside arrive */
     /* one hand-off at a time */
     uint64_t offered, arrived, loading, left; /* the requests' numbers; 0: none */
     uint32_t tokens, first;
@@ -27,6 +28,7 @@ void fake_connector_open(struct fake_connector *connector, struct fake_model *fr
                          struct fake_model *to);
 
 /* Wait until the scheduler has made that call. */
+void fake_connector_wait_arrived(struct fake_connector *connector);
 void fake_connector_wait_load(struct fake_connector *connector);
 void fake_connector_wait_left(struct fake_connector *connector);
 

@@ -244,6 +244,31 @@ static void a_client_that_leaves_the_queue_is_left(void **state)
     end();
 }
 
+/* It comes and goes while the scheduler is busy with another arrival. */
+static void a_request_may_be_gone_before_it_is_looked_at(void **state)
+{
+    start(false);
+    prefill(7, 40);
+    struct fake_caller first, second;
+    pthread_mutex_lock(&connector.gate);
+    decode(&first, 7, 40);
+    fake_connector_wait_arrived(&connector);
+    fake_caller_open(&second, 1, 20, 10);
+    fake_caller_submit(&second, consumer);
+    scheduler_abort(consumer, second.id);
+    pthread_mutex_unlock(&connector.gate);
+    fake_caller_finish(&second);
+    assert_int_equal(second.outcome.finish, FINISH_ABORT);
+    fake_connector_wait_load(&connector);
+    fake_connector_copy(&connector);
+    scheduler_loaded(consumer, connector.loading, SEGUE_VERDICT_VALID, "");
+    scheduler_released(consumer, connector.loading);
+    fake_caller_finish(&first);
+    assert_int_equal(first.count, 20);
+    scheduler_offer_ended(producer, connector.offered);
+    end();
+}
+
 static void what_the_connector_refuses_is_passed_on(void **state)
 {
     for (int i = 0; i < 2; i++) {
@@ -297,6 +322,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_failed_load_can_be_recomputed),
     cmocka_unit_test(a_client_that_leaves_cancels_the_load),
     cmocka_unit_test(a_client_that_leaves_the_queue_is_left),
+    cmocka_unit_test(a_request_may_be_gone_before_it_is_looked_at),
     cmocka_unit_test(what_the_connector_refuses_is_passed_on),
     cmocka_unit_test(offers_make_others_wait),
 };
