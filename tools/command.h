@@ -16,6 +16,7 @@ struct command {
     int (*run)(int argc, char **argv); /* argv[0] is the subcommand's name */
 };
 
+int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_engine(int argc, char **argv);
 int command_route(int argc, char **argv);

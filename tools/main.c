@@ -6,6 +6,7 @@
 #include <string.h>
 
 static const struct command commands[] = {
+    {"bench", "measure hand-offs beside plain copies", command_bench},
     {"engine", "serve a model: the reference engine", command_engine},
     {"route", "route OpenAI requests to prefill and decode engines", command_route},
     {"version", "print the version", command_version},

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`segue bench handoff`: the object it prints, its exit statuses, and that no process or folder stays behind.
+
+usage: SEGUE=build/segue bench_handoff.py
+"""
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+SEGUE = os.environ["SEGUE"]
+
+
+def bench(*options, tmp):
+    return subprocess.run([SEGUE, "bench", "handoff", *options], capture_output=True, text=True, timeout=200,
+                          env={**os.environ, "TMPDIR": tmp})
+
+
+class Handoff(unittest.TestCase):
+    def setUp(self):
+        self.tmp = tempfile.TemporaryDirectory()
+        self.addCleanup(self.tmp.cleanup)
+
+    def run_bench(self, *options):
+        done = bench(*options, tmp=self.tmp.name)
+        self.assertEqual(os.listdir(self.tmp.name), [], done.stderr)
+        return done
+
+    def test_object(self):
+        done = self.run_bench("--json", "--quick", "--runs", "3", "--case", "*/same/64KiB")
+        said = json.loads(done.stdout)
+        self.assertEqual(said["bench"], "handoff")
+        self.assertEqual(set(said["host"]), {"cpu", "cores", "kernel", "memory_gb"})
+        bare = {"shm": "copy", "cma": "process_vm_readv", "tcp": "socket"}
+        rows = {row["case"]: row for row in said["rows"]}
+        if "not measured" in done.stderr:  # a sandbox may forbid process_vm_readv; the sentence says so
+            self.assertEqual(done.returncode, 3)
+            self.assertIn("cma/same/64KiB", done.stderr)
+            del bare["cma"]
+        else:
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(set(rows), {f"{path}/same/64KiB" for path in bare})
+        for path, reference in bare.items():
+            row = rows[f"{path}/same/64KiB"]
+            self.assertEqual((row["unit"], row["n"], row["provenance"]), ("GB/s", 3, "measured"))
+            self.assertTrue(0 < row["min"] <= row["median"] <= row["max"], row)
+            self.assertEqual(set(row["ratio"]), {"copy", "self", reference})
+            for name, ratio in row["ratio"].items():
+                self.assertTrue(0 < row["lo"][name] <= ratio <= row["hi"][name], row)
+
+    def test_software_row(self):
+        done = self.run_bench("--json", "--quick", "--runs", "3", "--case", "software/post-to-verdict")
+        (row,) = json.loads(done.stdout)["rows"]
+        self.assertEqual((row["case"], row["unit"], row["limit"]), ("software/post-to-verdict", "us", 1000))
+        self.assertEqual(done.returncode, 0 if row["met"] else 1)
+
+    def test_usage(self):
+        for options, words in ((["--case", "nothing"], "no case is called 'nothing'"), (["--runs", "0"], "1 to 1000"),
+                               (["--slow"], "slow"), (["more"], "'more'")):
+            done = self.run_bench(*options)
+            self.assertEqual(done.returncode, 2, options)
+            self.assertIn(words, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()

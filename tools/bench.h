@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the benchmarks share: the options of `segue bench NAME`. */
+#ifndef TOOLS_BENCH_H
+#define TOOLS_BENCH_H
+
+#include <stdbool.h>
+
+struct bench_options {
+    bool json, quick;
+    int runs;         /* of each case; 0: the benchmark's own choice */
+    const char *glob; /* cases to run; NULL: all */
+};
+
+bool bench_wants(const struct bench_options *options, const char *name);
+
+/* Each prints its report and returns the exit status. */
+int bench_handoff(const struct bench_options *options);
+
+#endif
