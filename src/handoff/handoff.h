@@ -214,6 +214,9 @@ enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *
                                     struct segue_reader *r);
 void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
                      const char *why);
+void segue_serve_settle(struct segue_serve *serve); /* freed when over and quiet */
+/* What: what the path needs of this side beyond naming the blocks. It may fail at once and end the serve. */
+enum segue_status segue_serve_move(struct segue_serve *serve);
 void segue_serve_lost(struct segue_serve *serve); /* its link is gone */
 /* Claims on `cache` that wait for blocks it will not have. */
 void segue_serve_end_parked(struct segue_offer *offer, const struct segue_cache *cache);
