@@ -16,16 +16,30 @@ struct pair {
     uint32_t from[64], to[64];
 };
 
-static void pair_open(struct pair *x, const struct geometry *p, const struct geometry *d,
-                      const char *path)
+static void pair_open_leased(struct pair *x, const struct geometry *p,
+                             const struct geometry *d, const char *path,
+                             uint64_t lease_ns)
 {
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
     opts.require = path;
-    opts.lease_ns = 2000000000u;
+    opts.lease_ns = lease_ns;
     opts.renew_ns = 200000000u;
     memset(x, 0, sizeof *x);
     engine_open(&x->p, p, &opts, NULL);
     engine_open(&x->d, d, &opts, NULL);
+}
+
+/* Leases that a slow machine does not end. */
+static void pair_open(struct pair *x, const struct geometry *p, const struct geometry *d,
+                      const char *path)
+{
+    pair_open_leased(x, p, d, path, 0);
+}
+
+/* Leases whose end a test waits for. */
+static void pair_open_brief(struct pair *x)
+{
+    pair_open_leased(x, &hnd16, &hnd16, NULL, 2000000000u);
 }
 
 static void pair_close(struct pair *x)
@@ -192,7 +206,7 @@ static void caches_come_and_go(void **state)
     engine_offer(&x.p, blocks, 20, 10);
     engine_change(&x.p, &hnd16);
     engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 2);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 5);
     engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 5);
     hand_over(&x, 0, 100, 4);
     pair_close(&x);
@@ -283,18 +297,18 @@ static void another_model_is_refused_by_name(void **state)
 static void past_offers_are_stale(void **state)
 {
     struct pair x;
-    pair_open(&x, &hnd16, &hnd16, NULL);
+    pair_open_brief(&x);
     uint32_t blocks[] = {3, 4};
     struct segue_ticket ticket = engine_offer(&x.p, blocks, 20, 1), past = ticket;
     past.id.incarnation[0] ^= 1;
     engine_claim(&x.d, &past, blocks, 0, 1, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
     assert_ok(segue_offer_revoke(x.p.agent, &ticket.id));
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 2);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 10);
     engine_claim(&x.d, &ticket, blocks, 0, 1, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
     struct segue_ticket expired = engine_offer(&x.p, blocks, 20, 1);
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 4);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 20);
     engine_claim(&x.d, &expired, blocks, 0, 1, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
     pair_close(&x);
@@ -304,7 +318,7 @@ static void past_offers_are_stale(void **state)
 static void holds_and_zero_byte_ends(void **state)
 {
     struct pair x;
-    pair_open(&x, &hnd16, &hnd16, NULL);
+    pair_open_brief(&x);
     uint32_t blocks[] = {3, 4};
     struct segue_ticket ticket = engine_offer(&x.p, blocks, 20, 1);
     struct segue_group_opts opts = SEGUE_GROUP_OPTS_INIT;
@@ -315,14 +329,14 @@ static void holds_and_zero_byte_ends(void **state)
     assert_ok(segue_group_hold(x.d.agent, group));
     assert_true(engine_quiet(&x.p, 3));
     assert_ok(segue_group_close(x.d.agent, group));
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 1);
-    engine_event(&x.d, SEGUE_EVENT_GROUP, 1);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 5);
+    engine_event(&x.d, SEGUE_EVENT_GROUP, 5);
     assert_status(segue_group_close(x.d.agent, group), SEGUE_E_NOT_FOUND);
     /* Everything is cached already: nothing moves, the verdict is valid. */
     ticket = engine_offer(&x.p, blocks, 20, 1);
     engine_claim(&x.d, &ticket, blocks, 20, 1, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_VALID, 5);
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 2);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 10);
     pair_close(&x);
 }
 
@@ -385,7 +399,7 @@ static void blocks_are_claimed_once(void **state)
     assert_status(segue_claim_post(x.d.agent, group, x.d.cache[0], &c, &second),
                   SEGUE_E_INVALID);
     assert_ok(segue_claim_cancel(x.d.agent, claim));
-    engine_settled(&x.d, SEGUE_VERDICT_CANCELLED, 2);
+    engine_settled(&x.d, SEGUE_VERDICT_CANCELLED, 10);
     assert_status(segue_claim_cancel(x.d.agent, claim), SEGUE_E_NOT_FOUND);
     assert_ok(segue_group_close(x.d.agent, other));
     pair_close(&x);
@@ -412,7 +426,7 @@ static void a_claim_has_a_deadline(void **state)
     c.blocks = blocks;
     c.n_blocks = 2;
     assert_ok(segue_claim_post(x.d.agent, group, x.d.cache[0], &c, &claim));
-    engine_settled(&x.d, SEGUE_VERDICT_TIMEOUT, 2);
+    engine_settled(&x.d, SEGUE_VERDICT_TIMEOUT, 10);
     pair_close(&x);
 }
 
@@ -458,12 +472,12 @@ static void a_producer_that_goes_is_lost(void **state)
 static void a_consumer_that_goes_frees_the_offer(void **state)
 {
     struct pair x;
-    pair_open(&x, &hnd16, &hnd16, NULL);
+    pair_open_brief(&x);
     uint32_t blocks[] = {3, 4};
     struct segue_ticket ticket = engine_offer(&x.p, blocks, 20, 1);
     engine_claim(&x.d, &ticket, blocks, 0, 1, SEGUE_DIGEST_FULL, NULL);
     engine_close(&x.d);
-    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 4);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 20);
     engine_close(&x.p);
 }
 
