@@ -16,8 +16,10 @@ struct api {
     struct scheduler *scheduler;
     struct metrics *metrics;
     uint32_t context, vocab;
-    bool prefill, decode; /* the roles this engine has in a hand-off */
-    int64_t started;      /* seconds since 1970 */
+    bool prefill, decode;                  /* the roles this engine has in a hand-off */
+    int64_t started;                       /* seconds since 1970 */
+    const struct connector_ops *connector; /* NULL: no part in hand-offs */
+    void *connector_user;
     /* GET /segue/handoffs: a JSON array, malloc'ed; NULL: there is none. Any thread. */
     char *(*handoffs)(void *user);
     void *handoffs_user;

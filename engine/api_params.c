@@ -179,8 +179,6 @@ static int read_handoff(const struct fields *f, struct api_params *p,
                         prefill ? "prefill for others" : "decode what others prefilled",
                         prefill ? "prefill" : "decode");
     p->role = prefill ? REQUEST_PREFILL : REQUEST_DECODE;
-    if (prefill)
-        p->n = 1; /* siblings share the prompt: they differ only where it is decoded */
     p->kv_params = json_dumps(kv, JSON_COMPACT);
     if (p->kv_params == NULL)
         return api_fail(f->error, 500, NULL, NULL, "no memory");
@@ -212,11 +210,14 @@ int api_params_read(struct api_params *p, const struct api *api, const char *bod
     if (parse_body(p, body, length, error) != 0)
         return -1;
     struct fields f = {p->root, error};
-    if (read_model(&f, api) != 0 || read_sampling(&f, &p->sampling) != 0 ||
-        read_stops(&f, p, api->vocab) != 0 || read_logprobs(&f, p) != 0 ||
-        read_switches(&f, p) != 0 || read_unsupported(&f) != 0 ||
-        read_handoff(&f, p, api) != 0)
+    /* First, so that whoever refuses the rest knows what will not be loaded. */
+    if (read_handoff(&f, p, api) != 0 || read_model(&f, api) != 0 ||
+        read_sampling(&f, &p->sampling) != 0 || read_stops(&f, p, api->vocab) != 0 ||
+        read_logprobs(&f, p) != 0 || read_switches(&f, p) != 0 ||
+        read_unsupported(&f) != 0)
         return -1;
+    if (p->role == REQUEST_PREFILL)
+        p->n = 1; /* siblings share the prompt: they differ only where it is decoded */
     if ((chat ? api_prompt_chat(p, api, error) : api_prompt_text(p, api, error)) != 0)
         return -1;
     return read_lengths(&f, p, api);

@@ -354,6 +354,8 @@ void api_generate(const struct api *api, struct exchange *exchange, bool chat)
             status = api_fail(&error, 500, NULL, NULL, "no memory for the request");
     }
     if (call == NULL) {
+        if (params.role == REQUEST_DECODE && params.kv_params != NULL)
+            api->connector->drop(api->connector_user, params.kv_params);
         api_params_close(&params);
     } else {
         exchange_on_gone(exchange, client_left, call);

@@ -39,6 +39,10 @@ struct connector_ops {
      * A load under way is cancelled. */
     void (*leave)(void *connector, uint64_t request);
 
+    /* A request with these params was refused before it came to the scheduler: nobody will
+     * load them. Any thread; no answer comes. */
+    void (*drop)(void *connector, const char *params);
+
     /* The prompt's KV is complete in these blocks and stays so until _offer_ended. *params
      * gets the kv_transfer_params for whoever decodes, JSON text for the caller to free.
      * -1: no offer, nothing more is called for it. */

@@ -177,6 +177,8 @@ static int open_api(struct engine *e)
     e->api.scheduler = e->scheduler;
     e->api.prefill = e->opts.role != ENGINE_DECODE;
     e->api.decode = e->opts.role != ENGINE_PREFILL;
+    e->api.connector = &handoff_connector;
+    e->api.connector_user = e->handoff;
     e->api.handoffs = reports;
     e->api.handoffs_user = e->handoff;
     e->api.metrics = &e->metrics;
@@ -206,7 +208,8 @@ int engine_open(struct engine **out, const struct engine_opts *opts, bool *missi
         tokenizer_open(&e->tokenizer, e->model->gguf) != 0 ||
         chat_open(&e->chat, e->model->gguf) != 0 || open_caches(e) != 0 ||
         open_scheduler(e) != 0 || open_api(e) != 0 ||
-        handoff_start(e->handoff, e->scheduler, opts->host, http_port(e->http)) != 0) {
+        handoff_start(e->handoff, e->scheduler, opts->host, http_port(e->http)) != 0 ||
+        http_start(e->http) != 0) {
         engine_close(e);
         return -1;
     }

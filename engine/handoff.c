@@ -67,6 +67,8 @@ static void add_report(struct segue_claim_report *to,
 static void on_event(struct handoff *h, const struct segue_event *event)
 {
     struct handoff_item *item = event->user;
+    if (!item) /* a group that was dropped */
+        return;
     uint64_t request = item->request;
     bool loaded = false, released = false, ended = false;
     enum segue_verdict verdict = event->verdict;

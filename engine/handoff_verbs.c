@@ -137,6 +137,22 @@ static void leave(void *connector, uint64_t request)
         (void)segue_group_close(h->agent, group);
 }
 
+/* The ticket is claimed by nobody: its own hash fits, and the group ends without claims (R10). */
+static void drop(void *connector, const char *params)
+{
+    struct handoff *h = connector;
+    struct segue_ticket ticket;
+    struct segue_group_opts opts = SEGUE_GROUP_OPTS_INIT;
+    uint64_t group;
+    if (segue_ticket_params_read(params, strlen(params), &ticket) < 0)
+        return;
+    opts.ranks = h->opts.tp;
+    opts.tokens = ticket.tokens;
+    opts.hash = ticket.hash;
+    if (segue_group_open(h->agent, &ticket, &opts, &group) >= 0)
+        (void)segue_group_close(h->agent, group);
+}
+
 /* ---- prefill ---- */
 
 static int write_params(struct handoff *h, const struct handoff_item *item, char **params)
@@ -197,4 +213,4 @@ static int offer(void *connector, uint64_t request, const struct connector_promp
 }
 
 const struct connector_ops handoff_connector = {
-    .arrive = arrive, .load = load, .leave = leave, .offer = offer};
+    .arrive = arrive, .load = load, .leave = leave, .drop = drop, .offer = offer};

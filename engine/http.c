@@ -27,6 +27,7 @@ struct http {
     struct MHD_Daemon *daemon;
     struct watch *watch;
     uint16_t port;
+    int listener; /* -1: none, or the daemon's */
     pthread_mutex_t lock;
     pthread_cond_t quiet;
     unsigned live; /* exchanges that are not completed */
@@ -406,21 +407,17 @@ static int listen_on(const struct http_opts *opts, uint16_t *port)
     return fd;
 }
 
-static int start(struct http *http)
+int http_start(struct http *http)
 {
-    int fd = listen_on(&http->opts, &http->port);
-    if (fd < 0)
-        return -1;
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-        access_handler, http, MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
-        completed, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SECONDS_IDLE, MHD_OPTION_EXTERNAL_LOGGER,
-        silent, NULL, MHD_OPTION_END);
-    if (http->daemon == NULL) {
-        close(fd);
+        access_handler, http, MHD_OPTION_LISTEN_SOCKET, http->listener,
+        MHD_OPTION_NOTIFY_COMPLETED, completed, http, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SECONDS_IDLE,
+        MHD_OPTION_EXTERNAL_LOGGER, silent, NULL, MHD_OPTION_END);
+    if (http->daemon == NULL)
         return engine_fail("the HTTP server cannot be started: %s", strerror(errno));
-    }
+    http->listener = -1; /* the daemon's */
     return 0;
 }
 
@@ -432,7 +429,8 @@ int http_open(struct http **out, const struct http_opts *opts)
     http->opts = *opts;
     pthread_mutex_init(&http->lock, NULL);
     pthread_cond_init(&http->quiet, NULL);
-    if (watch_open(&http->watch) != 0 || start(http) != 0) {
+    http->listener = listen_on(opts, &http->port);
+    if (http->listener < 0 || watch_open(&http->watch) != 0) {
         http_close(http);
         return -1;
     }
@@ -469,6 +467,8 @@ void http_close(struct http *http)
         wait_quiet(http);
         MHD_stop_daemon(http->daemon);
     }
+    if (http->listener >= 0)
+        close(http->listener);
     watch_close(http->watch);
     pthread_cond_destroy(&http->quiet);
     pthread_mutex_destroy(&http->lock);

@@ -26,8 +26,10 @@ struct http_opts {
     void *user;
 };
 
-/* The caller owns *out (http_close). -1: cannot listen there; the sentence says why. */
+/* Takes the address; nobody is answered before http_start. The caller owns *out
+ * (http_close). -1: cannot listen there; the sentence says why. */
 int http_open(struct http **out, const struct http_opts *opts);
+int http_start(struct http *http);
 uint16_t http_port(const struct http *http);
 
 /* Every exchange must have been answered, and none is held: waits for what is being sent,

@@ -77,7 +77,8 @@ static int offer(void *user, uint64_t request, const struct connector_prompt *pr
     return 0;
 }
 
-const struct connector_ops fake_connector_ops = {arrive, load, leave, offer};
+const struct connector_ops fake_connector_ops = {
+    .arrive = arrive, .load = load, .leave = leave, .offer = offer};
 
 void fake_connector_wait_arrived(struct fake_connector *c)
 {
