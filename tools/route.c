@@ -91,7 +91,9 @@ static int listen_on(struct route_options *options, char *text, size_t size)
     else
         ((struct sockaddr_in *)&address)->sin_port = htons((uint16_t)options->port);
 
-    int fd = socket(address.ss_family, SOCK_STREAM, 0);
+    /* nginx leaves an inherited socket as it is, and must never wait in accept: with two
+     * workers one of them finds that the other was faster. */
+    int fd = socket(address.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (fd != -1 && address.ss_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &yes, sizeof yes);
     if (fd == -1 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes) != 0 ||

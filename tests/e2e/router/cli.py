@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -122,6 +123,17 @@ class Life(unittest.IsolatedAsyncioTestCase):
 
 class Workers(RouterTest):
     arguments = ("--workers", "3")
+
+    async def test_no_worker_waits_in_accept(self):
+        await self.router.idle()
+        sockets = [fd for fd in pathlib.Path(f"/proc/{self.router.pid}/fd").iterdir()
+                   if os.readlink(fd).startswith("socket:")]
+        listening = pathlib.Path(f"/proc/{self.router.pid}/net/tcp").read_text().splitlines()
+        inode = next(line.split()[9] for line in listening
+                     if line.split()[1].endswith(f":{self.router.port:04X}") and line.split()[3] == "0A")
+        fd = next(fd.name for fd in sockets if os.readlink(fd) == f"socket:[{inode}]")
+        flags = re.search(r"flags:\s+(\d+)", pathlib.Path(f"/proc/{self.router.pid}/fdinfo/{fd}").read_text())
+        self.assertTrue(int(flags[1], 8) & os.O_NONBLOCK)
 
     async def test_a_worker_that_dies_leaves_no_counts(self):
         self.p.default = {"hold": asyncio.Event()}
