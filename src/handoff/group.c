@@ -147,11 +147,12 @@ static void dialled(struct segue_link_wait *wait, enum segue_status status)
     segue_link_business(group->link, +1);
     if (group->holding)
         send_offer(group, SEGUE_FRAME_HOLD);
-    group->state = SEGUE_GROUP_ASKING;
-    if (group->closed) {
+    if (group->closed) { /* nobody will claim: all there is to do is to say so */
+        group->state = SEGUE_GROUP_READY;
         segue_group_settle(group);
         return;
     }
+    group->state = SEGUE_GROUP_ASKING;
     group->caches_wait = (struct segue_caches_wait){.done = asked};
     segue_caches_get(group->link, &group->caches_wait);
 }

@@ -332,6 +332,17 @@ static void holds_and_zero_byte_ends(void **state)
     engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 5);
     engine_event(&x.d, SEGUE_EVENT_GROUP, 5);
     assert_status(segue_group_close(x.d.agent, group), SEGUE_E_NOT_FOUND);
+    /* Closed while it still dials: the producer hears of it all the same. */
+    for (uint32_t i = 0; i < 20; i++) {
+        struct engine other = {0};
+        engine_open(&other, &hnd16, NULL, NULL);
+        ticket = engine_offer(&x.p, blocks, 20, 1);
+        assert_ok(segue_group_open(other.agent, &ticket, &opts, &group));
+        assert_ok(segue_group_close(other.agent, group));
+        engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 10);
+        engine_event(&other, SEGUE_EVENT_GROUP, 5);
+        engine_close(&other);
+    }
     /* Everything is cached already: nothing moves, the verdict is valid. */
     ticket = engine_offer(&x.p, blocks, 20, 1);
     engine_claim(&x.d, &ticket, blocks, 20, 1, SEGUE_DIGEST_OFF, NULL);
