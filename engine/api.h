@@ -22,6 +22,8 @@ struct api {
     void *connector_user;
     /* GET /segue/handoffs: a JSON array, malloc'ed; NULL: there is none. Any thread. */
     char *(*handoffs)(void *user);
+    /* A request that was loaded from elsewhere has its first token, `ms` after it came. */
+    void (*first_token)(void *user, const char *request, double ms);
     void *handoffs_user;
 };
 

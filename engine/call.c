@@ -133,10 +133,13 @@ static void submit_siblings(struct call *call);
 static void observe(struct choice *c)
 {
     struct metrics *metrics = c->call->api->metrics;
-    double time = now();
+    const struct api *api = c->call->api;
+    double time = now(), first = time - c->call->began;
     if (c->token_count == 1)
-        metrics_observe(metrics, &metrics->first_token, time - c->call->began);
-    else
+        metrics_observe(metrics, &metrics->first_token, first);
+    if (c->token_count == 1 && c->request.role == REQUEST_DECODE && api->first_token)
+        api->first_token(api->handoffs_user, c->request.name, first * 1e3);
+    if (c->token_count > 1)
         metrics_observe(metrics, &metrics->between_tokens, time - c->last_token);
     c->last_token = time;
 }

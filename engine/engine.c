@@ -164,6 +164,11 @@ static int open_scheduler(struct engine *e)
     return scheduler_open(&e->scheduler, &scheduler);
 }
 
+static void first_token(void *handoff, const char *request, double ms)
+{
+    handoff_first_token(handoff, request, ms);
+}
+
 static char *reports(void *handoff)
 {
     return handoff_reports(handoff);
@@ -180,6 +185,7 @@ static int open_api(struct engine *e)
     e->api.connector = &handoff_connector;
     e->api.connector_user = e->handoff;
     e->api.handoffs = reports;
+    e->api.first_token = first_token;
     e->api.handoffs_user = e->handoff;
     e->api.metrics = &e->metrics;
     e->api.vocab = e->model->config.vocab;

@@ -51,6 +51,9 @@ int handoff_start(struct handoff *handoff, struct scheduler *scheduler, const ch
 void handoff_stop(struct handoff *handoff);
 void handoff_close(struct handoff *handoff); /* frees memory and agent; NULL is allowed */
 
+/* For the report of the last hand-off to this request: its first token came `ms` after it. Any thread. */
+void handoff_first_token(struct handoff *handoff, const char *request, double ms);
+
 /* The last hand-offs of this engine, newest last, as a JSON array for the caller to free; NULL: no memory. Any thread. */
 char *handoff_reports(struct handoff *handoff);
 

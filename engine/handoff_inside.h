@@ -34,6 +34,7 @@ struct handoff_report {
     enum segue_verdict verdict;
     struct segue_claim_report claim;
     uint64_t ticket_ns;
+    double first_token_ms; /* 0: not yet */
     char explain[1024];
 };
 

@@ -25,6 +25,19 @@ void handoff_report_add(struct handoff *h, const struct handoff_item *item)
         r->explain[0] = 0;
 }
 
+void handoff_first_token(struct handoff *h, const char *request, double ms)
+{
+    pthread_mutex_lock(&h->lock);
+    for (uint64_t i = h->n_reports; i > 0 && i + HANDOFF_REPORTS > h->n_reports; i--) {
+        struct handoff_report *r = &h->reports[(i - 1) % HANDOFF_REPORTS];
+        if (!r->offered && strcmp(r->name, request) == 0) {
+            r->first_token_ms = ms;
+            break;
+        }
+    }
+    pthread_mutex_unlock(&h->lock);
+}
+
 static json_t *lines(const char *text)
 {
     json_t *array = json_array();
@@ -56,17 +69,18 @@ static json_t *one(const struct handoff_report *r)
         return json_pack("{s:s, s:s, s:i, s:{s:f}}", "request_id", r->name, "role",
                          "prefill", "tokens", (int)r->tokens, "ms", "ticket",
                          ms(r->ticket_ns));
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:{s:I, s:I, s:I, s:I, s:I}, "
-                     "s:{s:o, s:o}, s:{s:f, s:f, s:f}, s:o}",
-                     "request_id", r->name, "role", "decode", "producer", r->peer,
-                     "verdict", segue_verdict_name(r->verdict), "detail", r->detail,
-                     "path", r->path, "tokens", (int)r->tokens, "bytes", "expected",
-                     (json_int_t)c->bytes_expected, "moved", (json_int_t)c->bytes_moved,
-                     "staged_host", (json_int_t)c->bytes_staged, "engine", (json_int_t)0,
-                     "digest", (json_int_t)c->bytes_digest, "kv_digest", "producer",
-                     hex(c->digest_producer), "consumer", hex(c->digest_consumer), "ms",
-                     "claim_wait", ms(c->wait_ns), "copy", ms(c->copy_ns), "commit",
-                     ms(c->commit_ns), "explain", lines(r->explain));
+    return json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:{s:I, s:I, s:I, s:I, s:I}, "
+        "s:{s:o, s:o}, s:{s:f, s:f, s:f, s:o}, s:o}",
+        "request_id", r->name, "role", "decode", "producer", r->peer, "verdict",
+        segue_verdict_name(r->verdict), "detail", r->detail, "path", r->path, "tokens",
+        (int)r->tokens, "bytes", "expected", (json_int_t)c->bytes_expected, "moved",
+        (json_int_t)c->bytes_moved, "staged_host", (json_int_t)c->bytes_staged, "engine",
+        (json_int_t)0, "digest", (json_int_t)c->bytes_digest, "kv_digest", "producer",
+        hex(c->digest_producer), "consumer", hex(c->digest_consumer), "ms", "claim_wait",
+        ms(c->wait_ns), "copy", ms(c->copy_ns), "commit", ms(c->commit_ns), "first_token",
+        r->first_token_ms > 0 ? json_real(r->first_token_ms) : json_null(), "explain",
+        lines(r->explain));
 }
 
 char *handoff_reports(struct handoff *h)
