@@ -51,13 +51,12 @@ static int demo(const struct demo_options *options)
 {
     struct demo_model model, tiny;
     struct demo_run runs[DEMO_RUNS];
-    char path[512];
-    demo_model_path(path, sizeof path);
-    int status = demo_model_read(&model, options->model ? options->model : path,
+    struct demo_path path = demo_model_path();
+    int status = demo_model_read(&model, options->model ? options->model : path.text,
                                  "`make demo` fetches one, --model FILE names another");
-    demo_tiny_path(path, sizeof path);
+    path = demo_tiny_path();
     if (!status && !options->custom)
-        status = demo_model_read(&tiny, path, "build or install segue again");
+        status = demo_model_read(&tiny, path.text, "build or install segue again");
     if (status)
         return status;
     if (options->fake_drivers)

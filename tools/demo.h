@@ -56,6 +56,10 @@ struct demo_model {
     struct model_config config;
 };
 
+struct demo_path {
+    char text[512];
+};
+
 struct demo_request {
     const char *name; /* for people */
     char *prompt;     /* owned */
@@ -104,9 +108,9 @@ const char *demo_layout_name(enum cache_order order); /* "nhd" and "hnd" for the
 /* demo_plan.c */
 
 /* What: where the fetched model is, or will be; where the tiny one is that comes with this
- * program. Both write to `out`. */
-void demo_model_path(char *out, size_t size);
-void demo_tiny_path(char *out, size_t size);
+ * program. */
+struct demo_path demo_model_path(void);
+struct demo_path demo_tiny_path(void);
 
 /* What: opens the model to learn its sizes. Returns an exit status other than 0 after it
  * has said on stderr what is wrong; `advice` ends the sentence for a missing file. */

@@ -39,13 +39,13 @@ static void *grow(void *old, size_t count, size_t each)
 
 static void add_text(struct answer *answer, const json_t *text)
 {
-    size_t more = json_string_length(text),
-           have = answer->text ? strlen(answer->text) : 0;
+    size_t more = json_string_length(text), have = answer->text_length;
     if (!json_is_string(text))
         return;
     answer->text = grow(answer->text, have + more + 1, 1);
     memcpy(answer->text + have, json_string_value(text), more);
     answer->text[have + more] = '\0';
+    answer->text_length += more;
 }
 
 /* Returns whether there were any. */
@@ -122,7 +122,7 @@ static void take_error(struct answer *answer, const json_t *error)
 static void take(struct answer *answer, const char *bytes, size_t len, double ms)
 {
     json_error_t where;
-    json_t *root = json_loadb(bytes, len, 0, &where);
+    json_t *root = json_loadb(bytes, len, JSON_ALLOW_NUL, &where);
     if (!json_is_object(root)) {
         json_decref(root);
         complain(answer, "the answer is no JSON object");

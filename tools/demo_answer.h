@@ -13,7 +13,8 @@
 
 struct answer {
     bool stream; /* set by the caller: server-sent events */
-    char *text;  /* owned; "" at first */
+    char *text;  /* owned, with a NUL at the end and perhaps others inside */
+    size_t text_length;
     uint32_t *tokens;
     size_t token_count;
     double *gaps; /* logit of the chosen token minus the next best; NAN: not told */

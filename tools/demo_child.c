@@ -64,10 +64,9 @@ bool children_open(struct children *children, bool keep)
     return false;
 }
 
-static void log_path(const struct children *children, const struct child *child,
-                     char *out, size_t size)
+void child_log_path(const struct children *children, const struct child *child, char *out)
 {
-    snprintf(out, size, "%s/%s.log", children->folder, child->name);
+    snprintf(out, CHILD_LOG_PATH, "%s/%s.log", children->folder, child->name);
 }
 
 /* In the child, between fork and exec: only calls that are safe there. */
@@ -95,8 +94,8 @@ struct child *child_start(struct children *children, const char *name,
     struct child *child = &children->list[children->count];
     *child = (struct child){.out = -1};
     snprintf(child->name, sizeof child->name, "%s", name);
-    char path[160];
-    log_path(children, child, path, sizeof path);
+    char path[CHILD_LOG_PATH];
+    child_log_path(children, child, path);
     int pipes[2] = {-1, -1};
     int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     pid_t parent = getpid();
@@ -127,8 +126,8 @@ static bool has_ended(struct child *child)
 
 void child_show_log(const struct children *children, const struct child *child)
 {
-    char path[160], text[8192];
-    log_path(children, child, path, sizeof path);
+    char path[CHILD_LOG_PATH], text[8192];
+    child_log_path(children, child, path);
     int file = open(path, O_RDONLY | O_CLOEXEC);
     off_t size = file < 0 ? 0 : lseek(file, 0, SEEK_END);
     off_t from = size > (off_t)sizeof text ? size - (off_t)sizeof text : 0;

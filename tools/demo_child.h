@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-enum { CHILDREN_MOST = 24 };
+enum { CHILDREN_MOST = 24, CHILD_LOG_PATH = 160 };
 
 struct child {
     char name[24];
@@ -51,6 +51,10 @@ json_t *child_ready(struct children *children, struct child *child, double secon
 
 /* What: the first child that has ended though nobody asked it to, or NULL. */
 struct child *children_dead(struct children *children);
+
+/* What: where its standard error goes; `out` has room for CHILD_LOG_PATH bytes. */
+void child_log_path(const struct children *children, const struct child *child,
+                    char *out);
 
 /* What: prints the last lines of a child's log to stderr. */
 void child_show_log(const struct children *children, const struct child *child);

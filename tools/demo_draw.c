@@ -49,8 +49,6 @@ static void side_lines(char lines[4][BOX + 1], const char *role, uint32_t count,
 
 void draw_picture(FILE *out, const struct demo_run *run)
 {
-    static const char *const between[4] = {"        ", "   KV   ", "=======>",
-                                           "        "};
     const char *path = run->count ? run->requests[0].handoff.path : "";
     char left[4][BOX + 1], right[4][BOX + 1];
     side_lines(left, "prefill", run->topology.prefill, &run->prefill);
@@ -62,7 +60,6 @@ void draw_picture(FILE *out, const struct demo_run *run)
                  "                           +---+-----+---+\n"
                  "                1. prompt      |     |      2. prompt + ticket\n"
                  "        +----------------------v+   +v----------------------+\n");
-    (void)between;
     for (int i = 0; i < 4; i++)
         fprintf(out, "        |  %-*s  |%s|  %-*s  |\n", BOX, left[i],
                 i == 2 ? "==>" : "   ", BOX, right[i]);
@@ -112,21 +109,25 @@ void draw_line(FILE *out, const char *label, const char *format, ...)
 }
 
 /* Control characters, also those of two bytes (C2 80 .. C2 9F), become dots. */
-static void calm(char *text)
+static void calm(char *text, size_t len)
 {
-    for (unsigned char *at = (unsigned char *)text; *at; at++) {
-        if ((*at < 0x20 && *at != '\n') || *at == 0x7f)
-            *at = '.';
-        if (*at == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
-            at[0] = at[1] = '.';
+    unsigned char *at = (unsigned char *)text;
+    for (size_t i = 0; i < len; i++) {
+        if ((at[i] < 0x20 && at[i] != '\n') || at[i] == 0x7f)
+            at[i] = '.';
+        if (at[i] == 0xc2 && i + 1 < len && at[i + 1] >= 0x80 && at[i + 1] < 0xa0)
+            at[i] = at[i + 1] = '.';
     }
 }
 
-void draw_text(FILE *out, const char *label, const char *text)
+void draw_text(FILE *out, const char *label, const char *text, size_t len)
 {
     char copy[8192], *rest = copy;
-    snprintf(copy, sizeof copy, "%s", text);
-    calm(copy);
+    if (len >= sizeof copy)
+        len = sizeof copy - 1;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    calm(copy, len);
     for (char *line; (line = strsep(&rest, "\n"));)
         fold(out, &label, line, strlen(line));
 }

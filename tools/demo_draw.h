@@ -16,6 +16,6 @@ void draw_line(FILE *out, const char *label, const char *format, ...)
 
 /* What: the same for the text of an answer: its own line ends are kept, nothing in it can
  * steer a terminal. */
-void draw_text(FILE *out, const char *label, const char *text);
+void draw_text(FILE *out, const char *label, const char *text, size_t len);
 
 #endif

@@ -34,20 +34,31 @@ double handoff_ms(const json_t *entry, const char *name)
     return json_is_number(value) ? json_number_value(value) : -1;
 }
 
-/* "shm/mapped: the sentence". A line without a path belongs to none and is left out. */
+/* An engine that hashed nothing says 0. */
+static void read_digest(const json_t *digest, const char *name, char *out, size_t size)
+{
+    const char *text = text_of(digest, name);
+    snprintf(out, size, "%s", text[strspn(text, "0")] ? text : "");
+}
+
+/* "shm/mapped refused: why", "cma/direct possible", "shm/packed chosen": the first word is
+ * the path, what follows "refused: " the reason. */
 static void read_explained(const json_t *lines, struct handoff *out)
 {
     for (size_t i = 0; i < json_array_size(lines); i++) {
         const char *line = json_string_value(json_array_get(lines, i));
-        const char *colon = line ? strstr(line, ": ") : NULL;
-        if (!colon || out->explained_count == HANDOFF_PATHS)
+        const char *space = line ? strchr(line, ' ') : NULL;
+        size_t n = out->explained_count, len = space ? (size_t)(space - line) : 0;
+        if (!len || n == HANDOFF_PATHS || len >= sizeof out->explained[n].path)
             continue;
-        size_t n = out->explained_count, len = (size_t)(colon - line);
-        if (len == 0 || len >= sizeof out->explained[n].path)
-            continue;
+        const char *why = space + 1;
+        if (strncmp(why, "refused: ", 9) == 0)
+            why += 9;
+        else if (strcmp(why, "possible") == 0)
+            why = "possible, but another is better";
         memcpy(out->explained[n].path, line, len);
         out->explained[n].path[len] = '\0';
-        snprintf(out->explained[n].why, sizeof out->explained[n].why, "%s", colon + 2);
+        snprintf(out->explained[n].why, sizeof out->explained[n].why, "%s", why);
         out->explained_count++;
     }
 }
@@ -71,8 +82,8 @@ void handoff_read(const json_t *entry, struct handoff *out)
     snprintf(out->verdict, sizeof out->verdict, "%s", text_of(entry, "verdict"));
     snprintf(out->detail, sizeof out->detail, "%s", text_of(entry, "detail"));
     snprintf(out->path, sizeof out->path, "%s", text_of(entry, "path"));
-    snprintf(out->producer, sizeof out->producer, "%s", text_of(digest, "producer"));
-    snprintf(out->consumer, sizeof out->consumer, "%s", text_of(digest, "consumer"));
+    read_digest(digest, "producer", out->producer, sizeof out->producer);
+    read_digest(digest, "consumer", out->consumer, sizeof out->consumer);
     read_explained(json_object_get(entry, "explain"), out);
 }
 

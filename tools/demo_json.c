@@ -65,7 +65,7 @@ static json_t *request_json(const struct demo_request *request)
     json_object_set_new(root, "reference_tokens", tokens_of(&request->reference));
     json_object_set_new(root, "gap", gaps_of(&request->reference));
     json_object_set_new(root, "text",
-                        json_string(request->answer.text ? request->answer.text : ""));
+                        json_stringn(request->answer.text, request->answer.text_length));
     json_object_set_new(root, "verdict", text_or_null(h->verdict));
     json_object_set_new(root, "detail", json_string(h->detail));
     json_object_set_new(root, "path", text_or_null(h->path));
@@ -127,7 +127,7 @@ void demo_json(FILE *out, const struct demo_run *runs, size_t count,
     }
     json_t *root = json_pack("{s:b, s:b, s:o}", "parity", parity, "fake",
                              options->fake_drivers != NULL, "runs", list);
-    json_dumpf(root, out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+    json_dumpf(root, out, JSON_REAL_PRECISION(6));
     fputc('\n', out);
     json_decref(root);
 }

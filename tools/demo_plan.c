@@ -31,20 +31,24 @@ static const char chat_question[] = "What is the capital of Japan?";
 
 enum { TEMPLATE_TOKENS = 256 }; /* more than a chat template adds */
 
-void demo_model_path(char *out, size_t size)
+struct demo_path demo_model_path(void)
 {
+    struct demo_path path;
     const char *cache = getenv("SEGUE_CACHE"), *home = getenv("HOME");
     if (cache && *cache)
-        snprintf(out, size, "%s/models/" FETCHED, cache);
+        snprintf(path.text, sizeof path.text, "%s/models/" FETCHED, cache);
     else
-        snprintf(out, size, "%s/.cache/segue/models/" FETCHED, home ? home : "/root");
+        snprintf(path.text, sizeof path.text, "%s/.cache/segue/models/" FETCHED,
+                 home ? home : "/root");
+    return path;
 }
 
 /* In a build tree it lies beside this program, installed under share. */
-void demo_tiny_path(char *out, size_t size)
+struct demo_path demo_tiny_path(void)
 {
     static const char *const places[] = {"engine/tiny.gguf",
                                          "../" SEGUE_DATADIR "/segue/tiny.gguf"};
+    struct demo_path path;
     char self[400];
     ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
     self[len > 0 ? len : 0] = '\0';
@@ -52,10 +56,11 @@ void demo_tiny_path(char *out, size_t size)
     if (slash)
         slash[1] = '\0';
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        snprintf(out, size, "%s%s", self, places[i]);
-        if (access(out, R_OK) == 0)
-            return;
+        snprintf(path.text, sizeof path.text, "%s%s", self, places[i]);
+        if (access(path.text, R_OK) == 0)
+            break;
     }
+    return path;
 }
 
 int demo_model_read(struct demo_model *out, const char *path, const char *advice)
@@ -103,9 +108,6 @@ static void plan_custom(struct demo_run *run, const struct demo_options *options
                                                                    : run->topology.decode;
     for (uint32_t i = 0; i < copies; i++)
         add_request(run, name, prompt, false, options->max_tokens);
-    /* Tickets can only be crossed between prompts that differ. */
-    if (options->corrupt && strcmp(options->corrupt, "cross") == 0)
-        add_request(run, "another prompt", chat_question, false, options->max_tokens);
 }
 
 size_t demo_plan(struct demo_run *runs, const struct demo_options *options,

@@ -55,9 +55,7 @@ static void ask(struct stage *stage, struct demo_request *requests, size_t count
  * their requests at once. */
 static void ask_all(struct stage *stage, struct demo_run *run)
 {
-    bool at_once = run->topology.prefill + run->topology.decode > 2 ||
-                   (stage->options->corrupt &&
-                    strcmp(stage->options->corrupt, "cross") == 0);
+    bool at_once = run->topology.prefill + run->topology.decode > 2;
     for (size_t i = 0; i < run->count; i++)
         snprintf(run->requests[i].id, sizeof run->requests[i].id, "demo-%ld-%s-%zu",
                  (long)getpid(), run->name, i + 1);
@@ -91,25 +89,35 @@ static json_t *reports_of(const struct server *server)
     return NULL;
 }
 
-static void take_prefill(struct demo_request *request, const json_t *list,
-                         const char *engine)
+static void take_prefill(struct demo_request *request, const json_t *list)
 {
     const json_t *entry = handoff_find(list, "prefill", request->id);
-    if (!entry || request->prefill[0])
-        return;
-    snprintf(request->prefill, sizeof request->prefill, "%s", engine);
-    request->prefill_ms = handoff_ms(entry, "prefill");
-    request->ticket_ms = handoff_ms(entry, "ticket");
+    if (entry)
+        request->ticket_ms = handoff_ms(entry, "ticket");
 }
 
-static void take_decode(struct demo_request *request, const json_t *list,
-                        const char *engine)
+static void take_decode(struct demo_request *request, const json_t *list)
 {
     const json_t *entry = handoff_find(list, "decode", request->id);
-    if (!entry || request->handoff.found)
-        return;
-    snprintf(request->decode, sizeof request->decode, "%s", engine);
-    handoff_read(entry, &request->handoff);
+    if (entry)
+        handoff_read(entry, &request->handoff);
+}
+
+static void copy_name(char *to, const char *from)
+{
+    snprintf(to, DEMO_ENGINE_NAME, "%s", from);
+}
+
+/* Who served a request, and when its prefill was done, is known to the router. */
+static void take_legs(const struct stage *stage, struct demo_request *request)
+{
+    json_t *line = stage_routed(stage, request->id);
+    const json_t *ms = json_object_get(line, "prefill_ms");
+    copy_name(request->prefill, stage_engine(stage, json_object_get(line, "prefill")));
+    copy_name(request->decode, stage_engine(stage, json_object_get(line, "decode")));
+    if (json_is_number(ms))
+        request->prefill_ms = json_number_value(ms);
+    json_decref(line);
 }
 
 static bool gather(struct stage *stage, struct demo_run *run)
@@ -123,10 +131,11 @@ static bool gather(struct stage *stage, struct demo_run *run)
             if (!list)
                 return false;
             for (size_t r = 0; r < run->count; r++)
-                (side ? take_decode : take_prefill)(&run->requests[r], list,
-                                                    server->child->name);
+                (side ? take_decode : take_prefill)(&run->requests[r], list);
             json_decref(list);
         }
+    for (size_t r = 0; r < run->count; r++)
+        take_legs(stage, &run->requests[r]);
     return true;
 }
 
@@ -150,7 +159,14 @@ static void take_times(struct demo_request *request)
         request->first_token_ms = request->prefill_ms + request->handoff.first_token_ms;
 }
 
-static bool judge(struct demo_request *request, enum demo_digest digest)
+/* Neither side hashes what is converted on its way. */
+static bool hashed(const struct stage *stage)
+{
+    return stage->options->digest != DEMO_DIGEST_OFF &&
+           stage->run->prefill.dtype == stage->run->decode.dtype;
+}
+
+static bool judge(const struct stage *stage, struct demo_request *request)
 {
     const struct handoff *h = &request->handoff;
     char *why = request->why;
@@ -163,8 +179,8 @@ static bool judge(struct demo_request *request, enum demo_digest digest)
         snprintf(why, size, "the verdict is %s: %s", h->verdict, h->detail);
     else if (request->reference.message[0])
         snprintf(why, size, "the reference: %s", request->reference.message);
-    else if (digest != DEMO_DIGEST_OFF && !handoff_digests_equal(h))
-        snprintf(why, size, "the digests differ");
+    else if (hashed(stage) && !handoff_digests_equal(h))
+        snprintf(why, size, "the digests %s", h->producer[0] ? "differ" : "are missing");
     else if (!answer_parity(&request->answer, &request->reference, &at))
         snprintf(why, size, "token %zu differs from the reference's", at + 1);
     else
@@ -182,7 +198,7 @@ static void finish(struct stage *stage, struct demo_run *run)
         take_times(request);
         request->expected = demo_expected(run, request->handoff.tokens);
         request->copy_gbps = copy_speed(request->handoff.moved);
-        request->parity = judge(request, stage->options->digest);
+        request->parity = judge(stage, request);
         run->parity = run->parity && request->parity;
     }
     demo_progress_break();

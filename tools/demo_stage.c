@@ -5,9 +5,11 @@
 #include "demo_progress.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-static const double ready_seconds = 120;
+static const double ready_seconds = 120, log_seconds = 2;
 
 enum { MOST_ARGUMENTS = 64 };
 
@@ -76,7 +78,7 @@ static bool start_engine(struct stage *stage, struct server *server, const char 
         say(&a, "--kv-round", cache_dtype_name(run->prefill.dtype));
     if (!reference)
         say(&a, "--digest", digest_name(stage->options->digest));
-    if (prefill && stage->options->corrupt)
+    if (!reference && stage->options->corrupt)
         say(&a, "--corrupt", stage->options->corrupt);
     server->child = child_start(&stage->children, name, a.list);
     return server->child != NULL;
@@ -157,6 +159,56 @@ int stage_open(struct stage *stage, const struct demo_run *run,
         return EXIT_NOT_SO;
     int status = await_engines(stage);
     return status ? status : start_router(stage);
+}
+
+static json_t *find_line(FILE *log, const char *id)
+{
+    json_t *found = NULL;
+    char *line = NULL;
+    size_t room = 0;
+    while (getline(&line, &room, log) > 0) {
+        json_t *object = line[0] == '{' ? json_loads(line, 0, NULL) : NULL;
+        const char *its = json_string_value(json_object_get(object, "id"));
+        if (its && strcmp(its, id) == 0) {
+            json_decref(found);
+            found = json_incref(object);
+        }
+        json_decref(object);
+    }
+    free(line);
+    return found;
+}
+
+json_t *stage_routed(const struct stage *stage, const char *id)
+{
+    char path[CHILD_LOG_PATH];
+    json_t *line = NULL;
+    double deadline = demo_now() + log_seconds;
+    child_log_path(&stage->children, stage->router.child, path);
+    for (bool again = true; again && !line; again = demo_now() < deadline) {
+        FILE *log = fopen(path, "re");
+        if (log) {
+            line = find_line(log, id);
+            fclose(log);
+        }
+        if (!line)
+            usleep(10 * 1000);
+    }
+    return line;
+}
+
+const char *stage_engine(const struct stage *stage, const json_t *address)
+{
+    const char *text = json_string_value(address);
+    const char *colon = text ? strrchr(text, ':') : NULL;
+    int port = colon ? atoi(colon + 1) : 0;
+    for (uint32_t i = 0; i < stage->run->topology.prefill; i++)
+        if (port && stage->prefill[i].port == port)
+            return stage->prefill[i].child->name;
+    for (uint32_t i = 0; i < stage->run->topology.decode; i++)
+        if (port && stage->decode[i].port == port)
+            return stage->decode[i].child->name;
+    return "";
 }
 
 void stage_close(struct stage *stage)

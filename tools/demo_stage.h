@@ -27,6 +27,14 @@ int stage_open(struct stage *stage, const struct demo_run *run,
                const struct demo_options *options);
 void stage_close(struct stage *stage);
 
+/* What: the router's access-log line of a request, which it writes a moment after the
+ * answer; NULL when none comes. The caller decrefs. */
+json_t *stage_routed(const struct stage *stage, const char *id);
+
+/* What: the engine at an address as the router writes it ("127.0.0.1:80"); "" for others.
+ * Borrowed. */
+const char *stage_engine(const struct stage *stage, const json_t *address);
+
 /* What: whether it makes no sense to wait any longer: a signal came or a process died. */
 bool stage_broken(void *stage);
 

@@ -14,9 +14,8 @@ static const char *name_of(const char *engine)
 
 static void print_answer(FILE *out, const struct demo_request *request)
 {
-    const char *text = request->answer.text ? request->answer.text : "";
-    if (text[0])
-        draw_text(out, "answer", text);
+    if (request->answer.text_length)
+        draw_text(out, "answer", request->answer.text, request->answer.text_length);
 }
 
 static void print_parity(FILE *out, const struct demo_request *request)
@@ -38,7 +37,7 @@ static void print_parity(FILE *out, const struct demo_request *request)
                   "there the two best are tied",
                   at);
     if (!isnan(gap))
-        draw_line(out, "", "(closest choice: %.4f between the two best logits)", gap);
+        draw_line(out, "", "(its closest choice: %.4f between the two best logits)", gap);
 }
 
 static void print_bytes(FILE *out, const struct demo_run *run,
@@ -61,10 +60,13 @@ static void print_bytes(FILE *out, const struct demo_run *run,
         draw_line(out, "", "and %" PRIu64 " copied by the engines themselves", h->engine);
 }
 
-static void print_digests(FILE *out, const struct handoff *h)
+static void print_digests(FILE *out, const struct demo_run *run, const struct handoff *h)
 {
     if (!h->producer[0] && !h->consumer[0])
-        draw_line(out, "digests", "off");
+        draw_line(out, "digests", "%s",
+                  run->prefill.dtype == run->decode.dtype
+                      ? "off"
+                      : "none: elements are converted on their way");
     else
         draw_line(out, "digests", "producer %s, consumer %s: %s", h->producer,
                   h->consumer, handoff_digests_equal(h) ? "equal" : "DIFFERENT");
@@ -109,7 +111,7 @@ static void print_request(FILE *out, const struct demo_run *run,
     if (!request->handoff.found)
         return;
     print_bytes(out, run, request);
-    print_digests(out, &request->handoff);
+    print_digests(out, run, &request->handoff);
     print_times(out, request);
 }
 

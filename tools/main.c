@@ -7,6 +7,7 @@
 
 static const struct command commands[] = {
     {"bench", "measure hand-offs beside plain copies", command_bench},
+    {"demo", "hand requests over on this machine and check the answers", command_demo},
     {"engine", "serve a model: the reference engine", command_engine},
     {"route", "route OpenAI requests to prefill and decode engines", command_route},
     {"version", "print the version", command_version},

@@ -45,7 +45,7 @@ def decode_report(request_id, prompt_tokens):
                                                "engine": 0, "digest": 0},
             "kv_digest": {"producer": "00000000000000aa", "consumer": "bb" if WRONG == "digest" else "00000000000000aa"},
             "ms": {"claim_wait": 0.5, "copy": 2.5, "commit": 0.25, "first_token": 9.0},
-            "explain": ["shm/packed: a fake", "shm/mapped: a fake cannot be mapped"]}
+            "explain": ["shm/packed chosen", "shm/mapped refused: a fake cannot be mapped"]}
 
 
 class Handler(http.server.BaseHTTPRequestHandler):

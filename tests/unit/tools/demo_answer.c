@@ -115,6 +115,19 @@ static void answers_that_fail(void **state)
     }
 }
 
+static void text_with_a_nul(void **state)
+{
+    static const char text[] =
+        "{\"choices\":[{\"text\":\"a\\u0000b\",\"token_ids\":[5]}]}";
+    struct answer a;
+    answer_init(&a, false);
+    answer_feed(&a, text, strlen(text), 1);
+    answer_end(&a);
+    assert_int_equal(a.text_length, 3);
+    assert_memory_equal(a.text, "a\0b", 4);
+    answer_free(&a);
+}
+
 static void parity(void **state)
 {
     static const struct {
@@ -150,10 +163,8 @@ static void parity(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(a_whole_answer),
-    cmocka_unit_test(chat_gaps),
-    cmocka_unit_test(a_stream_cut_anywhere),
-    cmocka_unit_test(answers_that_fail),
-    cmocka_unit_test(parity),
+    cmocka_unit_test(a_whole_answer),        cmocka_unit_test(chat_gaps),
+    cmocka_unit_test(a_stream_cut_anywhere), cmocka_unit_test(answers_that_fail),
+    cmocka_unit_test(text_with_a_nul),       cmocka_unit_test(parity),
 };
 TEST_MAIN(tests)

@@ -15,8 +15,8 @@ static const char list_text[] =
     "  \"bytes\":{\"moved\":4585,\"staged_host\":45,\"engine\":-3,\"digest\":9170},"
     "  \"kv_digest\":{\"producer\":\"00ff\",\"consumer\":\"00ff\"},"
     "  \"ms\":{\"claim_wait\":1,\"copy\":2.5,\"commit\":0},"
-    "  \"explain\":[\"shm/packed: the best: one host\",\"no path at all\",4,"
-    "               \"shm/mapped: sim:gaudi cannot be mapped\"]}]";
+    "  \"explain\":[\"shm/packed chosen\",\"\",\"wordless\",4,\"cma possible\","
+    "               \"shm/mapped refused: sim:gaudi: no\"]}]";
 
 static void the_last_entry_counts(void **state)
 {
@@ -33,9 +33,11 @@ static void the_last_entry_counts(void **state)
     assert_int_equal(h.engine, 0);
     assert_true(h.copy_ms == 2.5 && h.commit_ms == 0 && h.first_token_ms < 0);
     assert_true(handoff_digests_equal(&h));
-    assert_int_equal(h.explained_count, 2);
-    assert_string_equal(h.explained[0].why, "the best: one host");
-    assert_string_equal(h.explained[1].path, "shm/mapped");
+    assert_int_equal(h.explained_count, 3);
+    assert_string_equal(h.explained[0].why, "chosen");
+    assert_string_equal(h.explained[1].why, "possible, but another is better");
+    assert_string_equal(h.explained[2].path, "shm/mapped");
+    assert_string_equal(h.explained[2].why, "sim:gaudi: no");
     assert_true(handoff_ms(handoff_find(list, "prefill", "a"), "prefill") == 12.5);
     json_decref(list);
 }

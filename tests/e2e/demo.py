@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`segue demo` with real engines on the tiny model: geometries, topologies, exit statuses, nothing left behind.
+
+usage: SEGUE=build/segue TINY_MODEL=build/engine/tiny.gguf demo.py
+"""
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+
+LAYERS, KV_HEADS, HEAD_DIM, TIE = 4, 4, 16, 0.01
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+CELLS = 0
+
+
+def processes_with(word):
+    """Ids of processes whose environment names `word`."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                if word.encode() in file.read():
+                    found.append(int(pid))
+        except OSError:
+            pass
+    return found
+
+
+class Demo(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.temporary = folder.name
+
+    def demo(self, *arguments, status=0):
+        environment = dict(os.environ, TMPDIR=self.temporary)
+        done = subprocess.run([os.environ["SEGUE"], "demo", "--json", "--max-tokens", "12", *arguments], text=True,
+                              env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=200)
+        self.assertEqual(done.returncode, status, " ".join(arguments) + "\n" + done.stdout + done.stderr)
+        deadline = time.monotonic() + 10
+        while processes_with(self.temporary) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.assertEqual(processes_with(self.temporary), [])
+        self.assertEqual(os.listdir(self.temporary), [])
+        return json.loads(done.stdout) if done.stdout else done.stderr
+
+    def tiny(self, *arguments, **keywords):
+        return self.demo("--model", os.environ["TINY_MODEL"], "--topology", "1p1d", *arguments, **keywords)
+
+    def check_request(self, request, dtype="fp16", hashed=True):
+        global CELLS
+        CELLS += 1
+        self.assertEqual(request["verdict"], "valid", request)
+        self.assertEqual(len(request["tokens"]), 12)
+        self.assertEqual(len(request["gap"]), len(request["reference_tokens"]))
+        ties = [i for i, gap in enumerate(request["gap"]) if gap is not None and gap <= TIE]
+        same = ties[0] if ties else len(request["reference_tokens"])
+        self.assertEqual(request["tokens"][:same], request["reference_tokens"][:same])
+        self.assertEqual(bool(request["kv_digest"]["producer"]), hashed)
+        self.assertEqual(request["kv_digest"]["producer"], request["kv_digest"]["consumer"])
+        expected = request["prompt_tokens"] * LAYERS * KV_HEADS * 2 * HEAD_DIM * BYTES[dtype]
+        self.assertEqual((request["bytes"]["expected"], request["bytes"]["moved"]), (expected, expected))
+        for phase, ms in request["ms"].items():
+            self.assertIsNotNone(ms, phase)
+        self.assertGreater(request["copy_gbps"], 0)
+
+    def check_run(self, root, topology="1p1d", **keywords):
+        self.assertIs(root["parity"], True)
+        self.assertIs(root["fake"], False)
+        run, = root["runs"]
+        self.assertEqual(run["topology"], topology)
+        prefill, decode = int(topology[0]), int(topology[2])
+        self.assertEqual(len(run["requests"]), max(prefill, decode))
+        self.assertEqual(len({r["prefill"] for r in run["requests"]}), prefill)
+        self.assertEqual(len({r["decode"] for r in run["requests"]}), decode)
+        for request in run["requests"]:
+            self.check_request(request, **keywords)
+            self.assertIn(request["path"], [p["chosen"] for p in run["paths"]])
+        return run
+
+    def test_geometries(self):
+        for prefill, decode in (("block=16,layout=nhd,device=host", "block=16,layout=nhd,device=host"),
+                                ("block=128,layout=nhd,tp=1,device=sim:gaudi", "block=16,layout=hnd,tp=4,device=sim:cuda"),
+                                ("block=16,layout=hnd,tp=2,device=sim:cuda", "block=48,layout=BHLNC,tp=1,device=sim:gaudi"),
+                                ("block=7,layout=LHBNC,tp=4,device=host", "block=5,layout=BLNHC,tp=2,device=sim:xpu"),
+                                ("block=32,layout=BLHNC,tp=2,device=sim:gaudi", "block=64,layout=nhd,tp=4,device=host")):
+            with self.subTest(prefill=prefill, decode=decode):
+                run = self.check_run(self.tiny("--prefill", prefill, "--decode", decode))
+                self.assertTrue(run["paths"][0]["refused"] or "sim" not in prefill + decode)
+
+    def test_another_type(self):
+        for prefill, decode in (("fp16", "fp32"), ("bf16", "fp32")):
+            with self.subTest(prefill=prefill, decode=decode):
+                self.check_run(self.tiny("--prefill", f"dtype={prefill}", "--decode", f"dtype={decode}"), dtype=prefill,
+                               hashed=False)
+
+    def test_topologies(self):
+        for topology in ("2p1d", "2p2d"):
+            with self.subTest(topology=topology):
+                self.check_run(self.tiny("--topology", topology, "--prefill", "block=64,tp=2,device=sim:xpu",
+                                         "--decode", "block=64,tp=2,device=sim:xpu"), topology=topology)
+
+    def test_a_prompt_from_a_file(self):
+        path = os.path.join(self.temporary, "prompt")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("Grüße, Welt!\n" * 40)
+        try:
+            process = subprocess.run([os.environ["SEGUE"], "demo", "--json", "--model", os.environ["TINY_MODEL"],
+                                      "--prompt-file", path, "--max-tokens", "12"], text=True, capture_output=True,
+                                     timeout=200, check=False)
+        finally:
+            os.unlink(path)
+        self.assertEqual(process.returncode, 0, process.stdout + process.stderr)
+        self.check_run(json.loads(process.stdout))
+
+    def test_spoilt_hand_offs(self):
+        for how in ("flip", "swap", "cross"):
+            with self.subTest(how=how):
+                root = self.tiny("--corrupt", how, status=1)
+                self.assertIs(root["parity"], False)
+                for request in root["runs"][0]["requests"]:
+                    self.assertIn(request["verdict"], ("corrupt", "refused"))
+                    self.assertEqual(request["tokens"], [])
+
+    def test_digests(self):
+        request = self.tiny("--digest", "off")["runs"][0]["requests"][0]
+        self.assertEqual(request["kv_digest"], {"producer": None, "consumer": None})
+        self.check_run(self.tiny("--digest", "sample"))
+
+    def test_statuses(self):
+        self.assertIn("the model has 8 query and 4 KV heads: TP 3 is refused", self.tiny("--decode", "tp=3", status=2))
+        self.assertIn("is no key", self.tiny("--decode", "blocks=3", status=2))
+        self.assertIn("is not there", self.demo("--model", "/nonexistent", status=3))
+
+
+if not shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"):
+    print("skipped: nginx is missing")
+    raise SystemExit(77)
+try:
+    unittest.main()
+finally:
+    print("cells:", CELLS)
