@@ -17,7 +17,7 @@ static inline struct opened device_open(const char *name)
 {
     struct opened d;
     assert_ok(segue_pool_create(2, "movers", &d.pool));
-    struct segue_device_args args = {.name = name, .pool = d.pool, .movers = 2};
+    struct segue_device_args args = {.name = name, .pool = d.pool};
     assert_ok(segue_device_open(&args, &d.dev));
     return d;
 }

@@ -77,6 +77,11 @@ static void start_worker(struct segue_pool *pool)
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
+unsigned segue_pool_threads(const struct segue_pool *pool)
+{
+    return pool->max;
+}
+
 bool segue_pool_submit(struct segue_pool *pool, struct segue_task *task)
 {
     if (!segue_task_claim(task))

@@ -21,6 +21,9 @@ struct segue_pool;
 enum segue_status segue_pool_create(unsigned threads, const char *name,
                                     struct segue_pool **out);
 
+/* What: how many workers there may be. Any thread. */
+unsigned segue_pool_threads(const struct segue_pool *pool);
+
 /* What: queues the task. Returns false, and does nothing, when it is queued already. When
  * no worker at all can be started the task runs inside submit, so submitted work is
  * always done. Any thread, workers included. */

@@ -79,10 +79,9 @@ static void run_lane(struct segue_task *task)
                              : SEGUE_OK);
 }
 
-enum segue_status segue_ram_copy(struct segue_ram *ram, struct segue_pool *pool,
-                                 unsigned movers, struct segue_copy_job *job,
-                                 void (*end)(struct segue_copy_job *job,
-                                             enum segue_status status))
+enum segue_status
+segue_ram_copy(struct segue_ram *ram, struct segue_pool *pool, struct segue_copy_job *job,
+               void (*end)(struct segue_copy_job *job, enum segue_status status))
 {
     SEGUE_TRY(segue_ram_hold(ram, job->src, job->n_src));
     enum segue_status status = segue_ram_hold(ram, job->dst, job->n_dst);
@@ -92,7 +91,8 @@ enum segue_status segue_ram_copy(struct segue_ram *ram, struct segue_pool *pool,
     }
     uint64_t bytes = segue_transfer_bytes(&job->transfer);
     uint64_t chunks = bytes / CHUNK + (bytes % CHUNK != 0);
-    unsigned lanes = movers < 1 ? 1 : movers > LANES ? LANES : movers;
+    unsigned threads = segue_pool_threads(pool);
+    unsigned lanes = threads < 1 ? 1 : threads > LANES ? LANES : threads;
     if (lanes > chunks)
         lanes = chunks > 0 ? (unsigned)chunks : 1;
     struct work *work = work_of(job);

@@ -85,7 +85,6 @@ struct segue_wait {
 struct segue_device_args {
     const char *name;        /* "host", "sim:cuda" */
     struct segue_pool *pool; /* mover threads; borrowed; at least one */
-    unsigned movers;         /* how many of them one copy may keep busy; 0: one */
 };
 
 struct segue_device_ops {

@@ -12,7 +12,6 @@ struct host {
     struct segue_device base;
     struct segue_ram ram;
     struct segue_pool *pool;
-    unsigned movers;
 };
 
 static struct host *host_of(struct segue_device *dev)
@@ -39,7 +38,6 @@ static enum segue_status open_host(const struct segue_device_args *args,
                                                SEGUE_DEVICE_STRIDED,
                                        .min_run = 1};
     host->pool = args->pool;
-    host->movers = args->movers;
     segue_ram_init(&host->ram, "host", false);
     *out = &host->base;
     return SEGUE_OK;
@@ -95,7 +93,7 @@ static void end_copy(struct segue_copy_job *job, enum segue_status status)
 static enum segue_status copy(struct segue_device *dev, struct segue_copy_job *job)
 {
     struct host *host = host_of(dev);
-    return segue_ram_copy(&host->ram, host->pool, host->movers, job, end_copy);
+    return segue_ram_copy(&host->ram, host->pool, job, end_copy);
 }
 
 const struct segue_device_ops segue_device_host = {

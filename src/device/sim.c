@@ -111,7 +111,6 @@ static enum segue_status open_sim(const struct segue_device_args *args,
         .ops = &segue_device_sim, .caps = kind->caps, .min_run = kind->min_run};
     snprintf(sim->base.name, sizeof sim->base.name, "%s", kind->name);
     sim->pool = args->pool;
-    sim->movers = args->movers;
     sim->gbps = pace.gbps;
     sim->latency_us = pace.latency_us;
     segue_ram_init(&sim->ram, kind->name, true);
@@ -204,7 +203,7 @@ static enum segue_status copy(struct segue_device *dev, struct segue_copy_job *j
 {
     struct segue_sim *sim = sim_of(dev);
     *due_of(job) = due_ns(sim, segue_transfer_bytes(&job->transfer));
-    return segue_ram_copy(&sim->ram, sim->pool, sim->movers, job, end_copy);
+    return segue_ram_copy(&sim->ram, sim->pool, job, end_copy);
 }
 
 const struct segue_device_ops segue_device_sim = {

@@ -12,7 +12,6 @@ struct segue_sim {
     struct segue_device base;
     struct segue_ram ram;
     struct segue_pool *pool;
-    unsigned movers;
     uint64_t gbps, latency_us; /* 0: as fast as it goes */
 
     pthread_mutex_t lock; /* everything below, and all streams and events */
