@@ -68,14 +68,6 @@ static bool move_is_empty(const struct segue_move *move)
     return move->run == 0;
 }
 
-static uint64_t dst_run(const struct segue_move *move)
-{
-    if (move->from == move->to)
-        return move->run;
-    return (uint64_t)move->run / segue_dtype_size(move->from) *
-           segue_dtype_size(move->to);
-}
-
 static bool reach_of(const struct segue_move *move, bool src, uint64_t limit,
                      struct reach *out)
 {
@@ -87,7 +79,7 @@ static bool reach_of(const struct segue_move *move, bool src, uint64_t limit,
         if (!add_mul(&out->end, move->dim[d].count - 1,
                      src ? move->dim[d].src : move->dim[d].dst))
             return false;
-    return add_mul(&out->end, 1, src ? move->run : dst_run(move));
+    return add_mul(&out->end, 1, src ? move->run : segue_move_scale(move, move->run));
 }
 
 static enum segue_status outside(size_t i, bool src, const struct segue_span *span,
@@ -178,6 +170,13 @@ uint64_t segue_transfer_bytes(const struct segue_transfer *t)
             return UINT64_MAX;
     }
     return total;
+}
+
+uint64_t segue_move_scale(const struct segue_move *move, uint64_t bytes)
+{
+    if (move->from == move->to)
+        return bytes;
+    return bytes / segue_dtype_size(move->from) * segue_dtype_size(move->to);
 }
 
 bool segue_transfer_converts(const struct segue_transfer *t)

@@ -80,6 +80,9 @@ enum segue_status segue_transfer_check(const struct segue_transfer *t,
  * say. Pure. */
 uint64_t segue_transfer_bytes(const struct segue_transfer *t);
 
+/* What: how many bytes `bytes` of the source are at the destination. Pure. */
+uint64_t segue_move_scale(const struct segue_move *move, uint64_t bytes);
+
 /* What: whether any move changes the element type, so that the two sides differ in bytes.
  * Pure. */
 bool segue_transfer_converts(const struct segue_transfer *t);

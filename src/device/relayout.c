@@ -1,12 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * Moves x spans as boxes: one span of one move is a box of rows with at most five axes.
- * What is contiguous on both sides becomes the row, the axes left are walked in the
- * source's order.
- */
+/* Moves x spans, a box at a time and within chunks of bytes. */
 #include "device/relayout.h"
 
 #include <segue/layout.h>
+#include "device/box.h"
 #include "device/rows.h"
 
 /* Larger than the L2 of any core we know; the destination will not be found in a cache by
@@ -16,25 +13,9 @@
 /* Rows longer than this are copied in parts, so that a chunk is never much too large. */
 #define PART (UINT64_C(64) << 10)
 
-/* Two axes that change places are copied in tiles of this size, so that what is read in
- * one order and written in another meets in a cache. Longer rows need no tiles. */
-#define TILE     (UINT64_C(32) << 10)
-#define TILE_RUN 1024
-
-struct axis {
-    uint64_t count, src, dst;
-};
-
-#define BOX_AXES (SEGUE_MOVE_DIMS + 1)
-
-struct box {
-    struct axis axis[BOX_AXES]; /* outermost first */
-    unsigned n;
-    uint64_t run, dst_run; /* bytes of a row on each side */
-    uint64_t rows;
-    uint32_t tokens; /* of the span it was made for */
-    bool turns;      /* the two innermost axes change places */
-};
+/* Axes that change places are copied in tiles of about this size, so that what is read in
+ * one order and written in another meets in a cache. */
+#define TILE (UINT64_C(32) << 10)
 
 /* One walk: what does not change while it runs. */
 struct walk {
@@ -44,73 +25,8 @@ struct walk {
     uint64_t outer; /* how many indices the outer dims have together */
     char *src, *dst;
     const char *next; /* where the box after this one is read, or NULL */
-    struct box box;
+    struct segue_box box;
 };
-
-static void drop_axis(struct box *box, unsigned i)
-{
-    for (box->n--; i < box->n; i++)
-        box->axis[i] = box->axis[i + 1];
-}
-
-/* One axis less, or false. */
-static bool fold_axis(struct box *box)
-{
-    for (unsigned i = 0; i < box->n; i++) {
-        struct axis axis = box->axis[i];
-        if (axis.count == 1) {
-            drop_axis(box, i);
-            return true;
-        }
-        if (axis.src == box->run && axis.dst == box->dst_run) {
-            box->run *= axis.count;
-            box->dst_run *= axis.count;
-            drop_axis(box, i);
-            return true;
-        }
-        struct axis *inner = &box->axis[i + 1];
-        if (i + 1 < box->n && axis.src == inner->src * inner->count &&
-            axis.dst == inner->dst * inner->count) {
-            inner->count *= axis.count;
-            drop_axis(box, i);
-            return true;
-        }
-    }
-    return false;
-}
-
-static void add_axis(struct box *box, struct axis axis)
-{
-    unsigned at = box->n++;
-    for (; at > 0 && box->axis[at - 1].src < axis.src; at--)
-        box->axis[at] = box->axis[at - 1];
-    box->axis[at] = axis;
-}
-
-/* Destination bytes of so many source bytes. */
-static uint64_t scale(const struct segue_move *move, uint64_t bytes)
-{
-    if (move->from == move->to)
-        return bytes;
-    return bytes / segue_dtype_size(move->from) * segue_dtype_size(move->to);
-}
-
-static void make_box(struct box *box, const struct segue_move *move, uint32_t tokens)
-{
-    *box = (struct box){
-        .run = move->run, .dst_run = scale(move, move->run), .tokens = tokens};
-    for (unsigned d = move->outer; d < move->dims; d++)
-        add_axis(box,
-                 (struct axis){move->dim[d].count, move->dim[d].src, move->dim[d].dst});
-    add_axis(box, (struct axis){tokens, move->src_token, move->dst_token});
-    while (fold_axis(box))
-        ;
-    box->rows = 1;
-    for (unsigned i = 0; i < box->n; i++)
-        box->rows *= box->axis[i].count;
-    box->turns = box->n >= 2 && box->axis[box->n - 2].dst == box->run &&
-                 move->from == move->to && box->run <= TILE_RUN;
-}
 
 static char *reach(const struct segue_relayout *r, char *base)
 {
@@ -154,8 +70,8 @@ static void copy_rows(const struct walk *w, const struct segue_rows *rows)
 }
 
 /* Adds where a row of the box lies and says its index on every axis. */
-static void find_row(const struct box *box, uint64_t row, uint64_t *index, uint64_t *dst,
-                     uint64_t *src)
+static void find_row(const struct segue_box *box, uint64_t row, uint64_t *index,
+                     uint64_t *dst, uint64_t *src)
 {
     for (unsigned i = box->n; i-- > 0; row /= box->axis[i].count) {
         index[i] = row % box->axis[i].count;
@@ -168,11 +84,11 @@ static void find_row(const struct box *box, uint64_t row, uint64_t *index, uint6
 static void copy_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t row,
                      uint64_t n)
 {
-    const struct box *box = &w->box;
-    uint64_t index[BOX_AXES];
+    const struct segue_box *box = &w->box;
+    uint64_t index[SEGUE_BOX_AXES];
     find_row(box, row, index, &dst, &src);
-    const struct axis one = {1, 0, 0};
-    const struct axis *inner = box->n > 0 ? &box->axis[box->n - 1] : &one;
+    const struct segue_axis one = {1, 0, 0};
+    const struct segue_axis *inner = box->n > 0 ? &box->axis[box->n - 1] : &one;
     uint64_t left = box->n > 0 ? inner->count - index[box->n - 1] : 1;
     for (;;) {
         uint64_t some = left < n ? left : n;
@@ -195,36 +111,48 @@ static void copy_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t 
     }
 }
 
-/* Rows [row, row + n) of a box that turns; both are whole rows of its last axis. */
+static void turn_tile(const struct walk *w, struct segue_turn turn)
+{
+    const struct segue_axis *split = &w->box.split;
+    for (uint64_t i = 0; i < split->count; i++) {
+        w->ops->turn(&turn);
+        turn.src += split->src;
+        turn.dst += split->dst;
+        turn.next = NULL;
+    }
+}
+
+/* Rows [row, row + n) of a box that turns; both are whole rows of its far axis. */
 static void turn_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t row,
                      uint64_t n)
 {
-    const struct box *box = &w->box;
-    const struct axis *far = &box->axis[box->n - 1], *near = &box->axis[box->n - 2];
-    uint64_t most = TILE / (far->count * box->run);
-    if (most == 0)
-        most = 1;
+    const struct segue_box *box = &w->box;
+    const struct segue_axis *near = &box->axis[box->near], *far = &box->far;
+    uint64_t most = TILE / (far->count * box->row) + 1;
     while (n > 0) {
-        uint64_t index[BOX_AXES], to = dst, from = src;
+        uint64_t index[SEGUE_BOX_AXES], to = dst, from = src;
         find_row(box, row, index, &to, &from);
-        uint64_t some = near->count - index[box->n - 2];
+        uint64_t some = near->count - index[box->near];
         some = some < most ? some : most;
         some = some < n / far->count ? some : n / far->count;
         struct segue_turn turn = {.dst = w->dst + to,
                                   .src = w->src + from,
                                   .run = box->run,
+                                  .lead = box->lead.count,
+                                  .lead_src = box->lead.src,
                                   .near = some,
                                   .near_src = near->src,
                                   .far = far->count,
                                   .far_src = far->src,
-                                  .far_dst = far->dst};
+                                  .far_dst = far->dst,
+                                  .fetch = box->run * box->split.count};
         row += some * far->count;
         n -= some * far->count;
         if (n == 0)
             turn.next = w->next;
-        else if (index[box->n - 2] + some < near->count)
+        else if (index[box->near] + some < near->count)
             turn.next = turn.src + some * near->src;
-        w->ops->turn(&turn);
+        turn_tile(w, turn);
     }
 }
 
@@ -232,9 +160,9 @@ static void turn_box(const struct walk *w, uint64_t dst, uint64_t src, uint64_t 
 static void copy_part(const struct walk *w, uint64_t dst, uint64_t src,
                       const struct segue_relayout_at *at, uint64_t len)
 {
-    uint64_t index[BOX_AXES];
+    uint64_t index[SEGUE_BOX_AXES];
     find_row(&w->box, at->row, index, &dst, &src);
-    struct segue_rows rows = {.dst = w->dst + dst + scale(w->move, at->byte),
+    struct segue_rows rows = {.dst = w->dst + dst + segue_move_scale(w->move, at->byte),
                               .src = w->src + src + at->byte,
                               .run = len,
                               .n = 1};
@@ -271,7 +199,7 @@ static const char *find_next(const struct walk *w, const struct segue_relayout_a
 static uint64_t work_box(struct walk *w, struct segue_relayout_at *at, uint64_t bytes,
                          bool copies)
 {
-    const struct box *box = &w->box;
+    const struct segue_box *box = &w->box;
     uint64_t dst = 0, src = 0;
     if (copies) {
         find_box(w, at, &dst, &src);
@@ -290,20 +218,19 @@ static uint64_t work_box(struct walk *w, struct segue_relayout_at *at, uint64_t 
         }
         return len;
     }
-    uint64_t rows = bytes / box->run + (bytes % box->run != 0);
+    uint64_t rows = bytes / box->row + (bytes % box->row != 0);
     if (rows > box->rows - at->row)
         rows = box->rows - at->row;
-    bool turns = w->r->stream && box->turns;
-    if (turns) {
-        uint64_t whole = box->axis[box->n - 1].count;
+    if (box->turns) {
+        uint64_t whole = box->far.count;
         rows = (rows + whole - 1) / whole * whole;
     }
-    if (copies && turns)
+    if (copies && box->turns)
         turn_box(w, dst, src, at->row, rows);
     else if (copies)
         copy_box(w, dst, src, at->row, rows);
     at->row += rows;
-    return rows * box->run;
+    return rows * box->row;
 }
 
 /* To the next box: the next span, then the next outer index; false: the move is done. */
@@ -325,7 +252,7 @@ static bool work_move(struct walk *w, struct segue_relayout_at *at, uint64_t *by
         if (tokens == 0)
             continue;
         if (tokens != w->box.tokens)
-            make_box(&w->box, w->move, tokens);
+            segue_box_make(&w->box, w->move, tokens, w->r->stream);
         while (at->row < w->box.rows) {
             if (*bytes == 0)
                 return true;

@@ -18,15 +18,16 @@ static void copy(const struct segue_rows *rows)
 
 static void turn(const struct segue_turn *t)
 {
-    for (uint64_t f = 0; f < t->far; f++) {
-        struct segue_rows rows = {t->dst + f * t->far_dst,
-                                  t->src + f * t->far_src,
-                                  t->run,
-                                  t->near_src,
-                                  t->run,
-                                  t->near};
-        copy(&rows);
-    }
+    for (uint64_t f = 0; f < t->far; f++)
+        for (uint64_t l = 0; l < t->lead; l++) {
+            struct segue_rows rows = {t->dst + f * t->far_dst + l * t->run,
+                                      t->src + f * t->far_src + l * t->lead_src,
+                                      t->run * t->lead,
+                                      t->near_src,
+                                      t->run,
+                                      t->near};
+            copy(&rows);
+        }
 }
 
 static void fence(void)

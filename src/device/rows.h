@@ -15,15 +15,18 @@ struct segue_rows {
     uint64_t n;
 };
 
-/* Rows on two axes that change places: `near` is contiguous at the destination (its step
- * there is the run), `far` is not. The source steps further along `near`. */
+/* Rows on axes that change places: `near` is contiguous at the destination, where its
+ * step is that of `lead` rows side by side, which come from places `lead_src` apart; `far`
+ * is not. */
 struct segue_turn {
     char *dst;
     const char *src;
-    const char *next; /* where the next call will read, or NULL: fetched ahead */
     uint64_t run;
+    uint64_t lead, lead_src;
     uint64_t near, near_src; /* rows, and bytes from one to the next */
     uint64_t far, far_src, far_dst;
+    const char *next; /* where the next call will read, fetched ahead; or NULL */
+    uint64_t fetch;   /* bytes of each row of it */
 };
 
 struct segue_rows_ops {

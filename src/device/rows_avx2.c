@@ -118,10 +118,14 @@ struct ahead {
     uint64_t index;
 };
 
-INLINE void fetch_row(struct ahead *ahead, const struct segue_turn *t)
+INLINE void fetch_row(struct ahead *ahead, const struct segue_turn *t, uint64_t lead,
+                      uint64_t fetch)
 {
-    for (uint64_t i = 0; i < t->run; i += LINE)
-        _mm_prefetch((const char *)(ahead->row + i), _MM_HINT_T0);
+    if (!t->next)
+        return;
+    for (uint64_t l = 0; l < lead; l++)
+        for (uint64_t i = 0; i < fetch; i += LINE)
+            _mm_prefetch((const char *)(ahead->row + l * t->lead_src + i), _MM_HINT_T0);
     ahead->row += t->far_src;
     if (++ahead->index == t->far) {
         ahead->index = 0;
@@ -130,19 +134,19 @@ INLINE void fetch_row(struct ahead *ahead, const struct segue_turn *t)
 }
 
 /* Whole vectors: neighbours in a line are stored right after each other. */
-INLINE void turn_vectors(const struct segue_turn *t, uint64_t run)
+INLINE void turn_vectors(const struct segue_turn *t, uint64_t run, uint64_t lead,
+                         uint64_t fetch)
 {
-    struct ahead ahead = {(uintptr_t)(t->next ? t->next : t->src), 0};
+    struct ahead ahead = {(uintptr_t)t->next, 0};
     char *dst = t->dst;
     for (uint64_t f = 0; f < t->far; f++, dst += t->far_dst) {
         const char *src = t->src + f * t->far_src;
         char *to = dst;
-        for (uint64_t n = 0; n < t->near; n++) {
-            fetch_row(&ahead, t);
-            for (uint64_t i = 0; i < run; i += 32)
-                stream_store(to + i, load(src + i));
-            to += run;
-            src += t->near_src;
+        for (uint64_t n = 0; n < t->near; n++, src += t->near_src) {
+            fetch_row(&ahead, t, lead, fetch);
+            for (uint64_t l = 0; l < lead; l++, to += run)
+                for (uint64_t i = 0; i < run; i += 32)
+                    stream_store(to + i, load(src + l * t->lead_src + i));
         }
     }
 }
@@ -151,16 +155,17 @@ INLINE void turn_vectors(const struct segue_turn *t, uint64_t run)
 AVX2 static void turn_gathered(const struct segue_turn *t)
 {
     char room[4096] __attribute__((aligned(LINE)));
-    struct ahead ahead = {(uintptr_t)(t->next ? t->next : t->src), 0};
+    struct ahead ahead = {(uintptr_t)t->next, 0};
+    uint64_t unit = t->lead * t->run;
     for (uint64_t f = 0; f < t->far; f++) {
         const char *src = t->src + f * t->far_src;
         char *dst = t->dst + f * t->far_dst;
         for (uint64_t n = 0; n < t->near;) {
             uint64_t len = 0;
-            for (; n < t->near && len + t->run <= sizeof room; n++) {
-                fetch_row(&ahead, t);
-                copy_short(room + len, src, t->run);
-                len += t->run;
+            for (; n < t->near && len + unit <= sizeof room; n++) {
+                fetch_row(&ahead, t, t->lead, t->fetch);
+                for (uint64_t l = 0; l < t->lead; l++, len += t->run)
+                    copy_short(room + len, src + l * t->lead_src, t->run);
                 src += t->near_src;
             }
             if (len >= 2 * LINE)
@@ -174,14 +179,16 @@ AVX2 static void turn_gathered(const struct segue_turn *t)
 
 AVX2 static void turn(const struct segue_turn *t)
 {
-    if (((uintptr_t)t->dst | t->run | t->far_dst) % 32 != 0)
+    if (((uintptr_t)t->dst | t->run | (t->far > 1 ? t->far_dst : 0)) % 32 != 0)
         turn_gathered(t);
-    else if (t->run == 256)
-        turn_vectors(t, 256);
-    else if (t->run == 128)
-        turn_vectors(t, 128);
+    else if (t->run == 256 && t->lead == 1 && t->fetch == 256)
+        turn_vectors(t, 256, 1, 256);
+    else if (t->run == 128 && t->lead == 1 && t->fetch == 128)
+        turn_vectors(t, 128, 1, 128);
+    else if (t->run == 32 && t->lead == 1 && t->fetch == 32)
+        turn_vectors(t, 32, 1, 32);
     else
-        turn_vectors(t, t->run);
+        turn_vectors(t, t->run, t->lead, t->fetch);
 }
 
 static void fence(void)

@@ -26,8 +26,7 @@ struct shape {
 
 static uint64_t dst_run(const struct segue_move *move)
 {
-    return (uint64_t)move->run / segue_dtype_size(move->from) *
-           segue_dtype_size(move->to);
+    return segue_move_scale(move, move->run);
 }
 
 static struct shape shape_part(const struct common *c,
@@ -123,7 +122,9 @@ static bool fold_once(struct segue_move *move)
     return false;
 }
 
-/* Fewest dims, in the source's order, those that step over whole blocks outermost. */
+/* Fewest dims, in the source's order, those that step over whole blocks outermost; but
+ * not one that is side by side at the destination, or each line there would be written in
+ * two passes. */
 static void fold(struct segue_move *move, const struct segue_layout *src)
 {
     while (fold_once(move))
@@ -137,7 +138,8 @@ static void fold(struct segue_move *move, const struct segue_layout *src)
     uint64_t block = src->blocks > 1 ? move->src_block
                                      : move->src_token * src->block_tokens;
     move->outer = 0;
-    while (move->outer < move->dims && move->dim[move->outer].src >= block)
+    while (move->outer < move->dims && move->dim[move->outer].src >= block &&
+           move->dim[move->outer].dst != dst_run(move))
         move->outer++;
 }
 
