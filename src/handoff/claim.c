@@ -105,6 +105,7 @@ void segue_claim_judge(struct segue_claim *claim, enum segue_verdict verdict,
     event.report = claim->report;
     segue_events_push(&agent->events, &event);
     segue_group_judged(claim->group, claim, verdict, event.detail);
+    segue_group_settle(claim->group); /* told before the blocks are quiet */
     segue_claim_settle(claim);
 }
 
