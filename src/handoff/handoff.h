@@ -61,7 +61,8 @@ enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *
                                    struct segue_tokens src, struct segue_tokens dst,
                                    uint32_t tokens);
 
-#define SEGUE_PARKED_MAX 1024 /* claims of one peer that wait for their offers (R21c) */
+#define SEGUE_PEER_CLAIMS_MAX 1024 /* open claims of one peer, parked or not (R21c) */
+#define SEGUE_PEER_ROUTES_MAX 256  /* shapes of consumer caches kept for one peer */
 
 /* What: the cache's regions as its device addresses them. */
 void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *extents);
@@ -103,7 +104,6 @@ struct segue_route {
 struct segue_peer { /* link->state[SEGUE_SERVICE_HANDOFF] */
     struct segue_list routes;
     struct segue_map serves; /* pair id -> segue_serve */
-    uint32_t parked;
 };
 struct segue_peer *segue_peer_of(struct segue_link *link);
 

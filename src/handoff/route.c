@@ -129,16 +129,27 @@ enum segue_status segue_route_serve(struct segue_link *link, struct segue_cache 
     struct segue_peer *peer = segue_peer_of(link);
     if (!peer)
         return SEGUE_E_MEMORY;
+    struct segue_route *route, *unused = NULL;
+    uint32_t n = 0;
     segue_list_each (l, &peer->routes) {
-        struct segue_route *route = segue_container_of(l, struct segue_route, list);
-        if (!route->remote && route->cache == cache &&
-            geometry_equal(&route->geometry, geometry)) {
+        route = segue_container_of(l, struct segue_route, list);
+        if (route->remote)
+            continue;
+        if (route->cache == cache && geometry_equal(&route->geometry, geometry)) {
             route->users++;
             *out = route;
             return SEGUE_OK;
         }
+        if (!unused && route->users == 0)
+            unused = route;
+        n++;
     }
-    struct segue_route *route;
+    if (n >= SEGUE_PEER_ROUTES_MAX) {
+        if (!unused)
+            return segue_fail(SEGUE_E_LIMIT, "this peer claims into %u caches already",
+                              n);
+        route_free(unused);
+    }
     SEGUE_TRY(route_new(link, cache, geometry, &route));
     enum segue_status status = segue_plan_build(&cache->geometry, &route->geometry,
                                                 &route->plan);

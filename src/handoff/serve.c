@@ -58,10 +58,8 @@ static void over(struct segue_serve *serve)
     serve->waiting = false;
     if (serve->link) {
         struct segue_peer *peer = serve->link->state[SEGUE_SERVICE_HANDOFF];
-        if (peer) {
+        if (peer)
             segue_map_remove(&peer->serves, serve->pair);
-            peer->parked -= serve->state == SEGUE_SERVE_PARKED;
-        }
         segue_link_business(serve->link, -1);
     }
     serve->link = NULL;
@@ -184,8 +182,6 @@ static enum segue_status accept_send(struct segue_serve *serve)
 static void open_serve(struct segue_serve *serve)
 {
     segue_loop_timer_cancel(serve->handoff->agent->loop, &serve->park);
-    struct segue_peer *peer = serve->link->state[SEGUE_SERVICE_HANDOFF];
-    peer->parked -= serve->state == SEGUE_SERVE_PARKED;
     serve->state = SEGUE_SERVE_OPEN;
     segue_offer_renew(serve->offer, false);
     enum segue_status status = accept_send(serve);
@@ -270,12 +266,9 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
     struct segue_offer *offer = NULL;
     SEGUE_TRY(fits(h, m, &cache, &offer));
     struct segue_part *part = segue_offer_part(offer, cache);
-    if (!part || !part->ready) {
-        if (peer->parked >= SEGUE_PARKED_MAX)
-            return segue_fail(SEGUE_E_LIMIT,
-                              "%u claims of this peer wait for their offers already",
-                              peer->parked);
-    }
+    if (peer->serves.count >= SEGUE_PEER_CLAIMS_MAX)
+        return segue_fail(SEGUE_E_LIMIT, "this peer has %zu open claims already",
+                          peer->serves.count);
     struct segue_route *route;
     struct segue_cache_use *use = segue_cache_use_of(cache);
     if (!use)
@@ -303,7 +296,6 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
     serve->digest_mode = (enum segue_digest)m->digest;
     serve->state = SEGUE_SERVE_PARKED;
     serve->park.fn = park_over;
-    peer->parked++;
     segue_link_business(link, +1);
     segue_list_push_back(&offer->serves, &serve->list);
     if (part && part->ready)

@@ -108,7 +108,8 @@ static enum segue_status stream_begin(struct segue_serve *serve)
                               "the producer's memory cannot be sent over %s: %s",
                               segue_path_name(serve->path),
                               serve->cache->regions[i]->why[serve->path.row]);
-    uint32_t n_theirs = (offer->tokens + theirs->block_tokens - 1) / theirs->block_tokens;
+    uint32_t n_theirs = (uint32_t)(((uint64_t)offer->tokens + theirs->block_tokens - 1) /
+                                   theirs->block_tokens);
     struct segue_tokens from = {serve->part->named, serve->part->n_blocks,
                                 ours->block_tokens, serve->first};
     struct segue_tokens to = {NULL, n_theirs, theirs->block_tokens, serve->first};

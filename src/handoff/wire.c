@@ -79,7 +79,7 @@ enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_clai
     text_read(r, m->model, sizeof m->model);
     text_read(r, m->convention, sizeof m->convention);
     SEGUE_TRY(whole(r, "claim"));
-    if (m->first > m->tokens || m->digest > SEGUE_DIGEST_FULL ||
+    if (m->first >= m->tokens || m->digest > SEGUE_DIGEST_FULL ||
         m->way > SEGUE_WAY_PACKED || m->row >= SEGUE_ROWS_MAX)
         return malformed("claim");
     return segue_geometry_read(r, &m->geometry, layers, SEGUE_WIRE_LAYERS_MAX);
