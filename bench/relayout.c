@@ -7,6 +7,7 @@
  *
  * usage: bench-relayout [ROUNDS [MIB [CASE]]]
  */
+#include <immintrin.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,18 +103,14 @@ static char *pages(struct segue_device *host, size_t bytes)
     return at;
 }
 
-typedef long long vector __attribute__((vector_size(32), aligned(1), may_alias));
-
 /* The loop to beat; dst is page aligned. */
 __attribute__((target("avx2"))) static void stream_loop(char *dst, const char *src,
                                                         size_t n)
 {
-    for (size_t i = 0; i + 128 <= n; i += 128)
-        for (int j = 0; j < 128; j += 32)
-            __builtin_ia32_movntdq256(
-                (__attribute__((vector_size(32))) long long *)(void *)(dst + i + j),
-                *(const vector *)(const void *)(src + i + j));
-    __builtin_ia32_sfence();
+    for (size_t i = 0; i + 32 <= n; i += 32)
+        _mm256_stream_si256((__m256i *)(void *)(dst + i),
+                            _mm256_loadu_si256((const __m256i *)(const void *)(src + i)));
+    _mm_sfence();
 }
 
 static uint32_t *shuffled(uint32_t n)
