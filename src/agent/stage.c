@@ -293,8 +293,8 @@ static enum segue_status on_ring(struct segue_stage *stage, struct segue_link *l
     struct segue_reader r = segue_reader_make(frame->body, frame->len);
     uint32_t slots = segue_reader_u32(&r);
     struct segue_bytes blob = segue_reader_bytes16(&r);
-    if (!peer || r.failed || peer->ring || slots == 0 || blob.len > SEGUE_BLOB_MAX ||
-        frame->n_fds > SEGUE_BLOB_FDS)
+    if (!peer || r.failed || peer->ring || slots == 0 || slots > SEGUE_RING_SLOTS_MAX ||
+        blob.len > SEGUE_BLOB_MAX || frame->n_fds > SEGUE_BLOB_FDS)
         return segue_fail(SEGUE_E_PROTOCOL, "the peer sent a malformed staging ring");
     struct segue_handle handle = {.len = (uint32_t)blob.len, .n_fds = frame->n_fds};
     memcpy(handle.blob, blob.data, blob.len);

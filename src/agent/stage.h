@@ -21,8 +21,9 @@
 
 #include "agent/link.h"
 
-#define SEGUE_SLOT_BYTES  (1u << 20)
-#define SEGUE_STAGE_SHARE 4u /* slots one hand-off may hold on each side */
+#define SEGUE_SLOT_BYTES     (1u << 20)
+#define SEGUE_RING_SLOTS_MAX 65536u /* 64 GiB, the most ring-bytes takes */
+#define SEGUE_STAGE_SHARE    4u     /* slots one hand-off may hold on each side */
 
 enum segue_stage_place { SEGUE_PLACE_MEMORY, SEGUE_PLACE_SLOT, SEGUE_PLACE_SCRATCH };
 

@@ -195,6 +195,8 @@ static enum segue_status select_path(struct segue_route *route)
         .require = agent->opts.require,
         .exclude = agent->opts.exclude,
     };
+    for (size_t row = 0; row < SEGUE_ROWS_MAX; row++)
+        in.remote.why[row] = remote->why[row][0] ? remote->why[row] : NULL;
     segue_select(&in, &route->selection);
     if (route->selection.n == 0) {
         char text[200];

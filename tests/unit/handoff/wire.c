@@ -113,10 +113,11 @@ static void claim_round_trip(void **state)
 static void claims_out_of_range(void **state)
 {
     struct segue_msg_claim back;
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < 5; i++) {
         struct segue_msg_claim m = sample();
         uint8_t body[2048];
         m.first = i == 0 ? 101 : m.first;
+        m.first = i == 4 ? 100 : m.first; /* nothing is wanted */
         m.digest = i == 1 ? 3 : m.digest;
         m.row = i == 2 ? 8 : m.row;
         m.way = i == 3 ? 3 : m.way;
