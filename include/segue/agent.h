@@ -46,7 +46,7 @@ struct segue_agent_opts {
     uint64_t connect_ns; /* deadline of a first contact; default 2 s */
     uint64_t claim_ns;   /* deadline of a claim that names none; default 30 s */
     uint64_t idle_ns;    /* a link without business is closed after this; default 60 s */
-    uint32_t fault;      /* enum segue_fault: a negative control, for tests and demos only */
+    uint32_t fault; /* enum segue_fault: a negative control, for tests and demos only */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \
