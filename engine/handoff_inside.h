@@ -65,7 +65,7 @@ struct handoff_item *handoff_item_add(struct handoff *h, uint64_t request,
 struct handoff_item *handoff_item_find(struct handoff *h,
                                        uint64_t request);             /* under the lock */
 void handoff_item_drop(struct handoff *h, struct handoff_item *item); /* under the lock */
-void handoff_prompt_hash(const struct handoff *h, const struct connector_prompt *prompt,
+void handoff_prompt_hash(const struct connector_prompt *prompt,
                          struct segue_prompt_hash *out);
 void handoff_report_add(struct handoff *h,
                         const struct handoff_item *item); /* under the lock */

@@ -15,11 +15,12 @@ static uint64_t now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-void handoff_prompt_hash(const struct handoff *h, const struct connector_prompt *prompt,
+void handoff_prompt_hash(const struct connector_prompt *prompt,
                          struct segue_prompt_hash *out)
 {
-    char extra[512]; /* whatever else changes the KV (R3) */
-    snprintf(extra, sizeof extra, "%s\n%s", h->model, prompt->salt ? prompt->salt : "");
+    /* What else changes the KV (R3). The model is held against the producer's by itself,
+     * so that a misfit names both. */
+    const char *extra = prompt->salt ? prompt->salt : "";
     _Static_assert(sizeof(int32_t) == sizeof *prompt->tokens, "token ids are 32 bit");
     segue_prompt_hash((const int32_t *)prompt->tokens, prompt->count, extra, out);
 }
@@ -43,7 +44,7 @@ static int arrive(void *connector, uint64_t request,
     opts.ranks = h->opts.tp;
     opts.tokens = prompt->count;
     opts.digest = h->opts.digest;
-    handoff_prompt_hash(h, prompt, &opts.hash);
+    handoff_prompt_hash(prompt, &opts.hash);
     if (h->opts.corrupt == HANDOFF_CROSS) { /* as if two tickets had been crossed */
         opts.hash.bytes[0] ^= 1;
         ticket.hash = opts.hash;
@@ -183,7 +184,7 @@ static int offer(void *connector, uint64_t request, const struct connector_promp
     struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
     opts.tokens = prompt->count;
     opts.user = item;
-    handoff_prompt_hash(h, prompt, &opts.hash);
+    handoff_prompt_hash(prompt, &opts.hash);
     item->offers = true;
     item->began_ns = now_ns();
     pthread_mutex_lock(&h->lock); /* its end is told only after it is whole here */

@@ -225,13 +225,6 @@ static enum segue_status fits(struct segue_handoff *h, const struct segue_msg_cl
     if (!*cache)
         return segue_fail(SEGUE_E_REFUSED, "engine %s has no cache %u",
                           h->agent->engine_id, m->cache);
-    if (m->tokens != (*offer)->tokens)
-        return segue_fail(SEGUE_E_REFUSED,
-                          "the prompt of the claim has %u tokens, that of the offer %u",
-                          m->tokens, (*offer)->tokens);
-    if (memcmp(&m->hash, &(*offer)->hash, sizeof m->hash) != 0)
-        return segue_fail(SEGUE_E_REFUSED,
-                          "the claim is for another prompt than the offer's");
     if (strcmp(m->model, (*cache)->model) != 0)
         return segue_fail(SEGUE_E_REFUSED,
                           "the consumer runs model '%s', the producer '%s'", m->model,
@@ -240,6 +233,13 @@ static enum segue_status fits(struct segue_handoff *h, const struct segue_msg_cl
         return segue_fail(SEGUE_E_REFUSED,
                           "the consumer's KV is of convention '%s', the producer's '%s'",
                           m->convention, (*cache)->convention);
+    if (m->tokens != (*offer)->tokens)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the prompt of the claim has %u tokens, that of the offer %u",
+                          m->tokens, (*offer)->tokens);
+    if (memcmp(&m->hash, &(*offer)->hash, sizeof m->hash) != 0)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the claim is for another prompt than the offer's");
     if (!h->agent->transports[m->row])
         return segue_fail(
             SEGUE_E_REFUSED, "the producer cannot use %s",

@@ -4,6 +4,7 @@
 import http.client
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -97,7 +98,7 @@ class Engine:
         for line in page.decode().splitlines():
             if not line.startswith("#"):
                 name, value = line.rsplit(" ", 1)
-                values[name.replace('{model_name="tiny"}', "")] = float(value)
+                values[re.sub(r'\{model_name="[^"]*"\}', "", name)] = float(value)
         return values
 
     def wait_idle(self):
