@@ -271,12 +271,13 @@ void ngx_http_segue_prefill_again(ngx_event_t *ev)
                   "prefilling again",
                   &ctx->decode.engine, &ctx->prefill.engine,
                   segue_answer_verdict_name(ctx->verdict));
+    ctx->prefill_tried = (uint64_t)1 << ctx->prefill.engine_index;
+    /* Making the next upstream is how nginx lets go of one that is still active. The
+     * balancer hears of it then, and must still find the verdict. */
+    ngx_int_t rc = ngx_http_upstream_create(r);
     ctx->again_verdict = ctx->verdict;
     ctx->verdict = SEGUE_VERDICT_NONE;
-    ctx->prefill_tried = (uint64_t)1 << ctx->prefill.engine_index;
-    /* Making the next upstream is how nginx lets go of one that is still active. */
-    if (ngx_http_upstream_create(r) != NGX_OK ||
-        ngx_http_segue_prefill_start(ctx) != NGX_OK)
+    if (rc != NGX_OK || ngx_http_segue_prefill_start(ctx) != NGX_OK)
         ngx_http_finalize_request(r, NGX_HTTP_INTERNAL_SERVER_ERROR);
     ngx_http_run_posted_requests(c);
 }

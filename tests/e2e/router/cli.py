@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import unittest
 
-from harness import SEGUE, WAIT, Router, RouterTest, environment, main
+from harness import SEGUE, WAIT, Router, RouterTest, environment, main, until
 
 
 def route(*arguments, env=None):
@@ -119,6 +119,33 @@ class Life(unittest.IsolatedAsyncioTestCase):
             errors.seek(0)
             lines = [json.loads(line) for line in errors.read().decode().splitlines() if line.startswith("{")]
         self.assertEqual([line["status"] for line in lines], [400])
+
+
+class Reload(RouterTest):
+    async def test_a_stream_survives(self):
+        hold = asyncio.Event()
+        self.d.script = [{"hold": hold}]
+        client = await self.router.client()
+        client.send({"prompt": "a", "stream": True})
+        await client.head()
+        await client.piece()
+        old = pathlib.Path(f"/proc/{self.router.pid}/task/{self.router.pid}/children").read_text().split()
+        os.kill(self.router.pid, signal.SIGHUP)
+
+        async def taken_over():
+            while (await self.router.metrics())["workers"] != 2:
+                await asyncio.sleep(0.02)
+        await asyncio.wait_for(taken_over(), WAIT)
+        self.assertEqual((await self.ask()).status, 200)
+        hold.set()
+        rest = b""
+        while piece := await client.piece():
+            rest += piece
+        self.assertTrue(rest.endswith(b"data: [DONE]\n\n"))
+        client.close()
+        await until(lambda: not os.path.exists(f"/proc/{old[0]}"), "the old worker gone")
+        rows = await self.router.idle()
+        self.assertEqual((rows["handoffs_total"], rows["requests_total"]), (2, 2))
 
 
 class Workers(RouterTest):

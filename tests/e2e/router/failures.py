@@ -135,6 +135,10 @@ class PrefillPair(RouterTest):
         answer = await self.ask(STREAM)
         self.assertEqual((answer.status, answer.code), (503, "kv_stale"))
         self.assertEqual(len(self.d.requests), 2)
+        for _ in range(6):  # and nobody takes decode for broken
+            self.d.script = [{"status": 503, "code": "kv_stale"}] * 2
+            self.assertEqual((await self.ask(STREAM)).code, "kv_stale")
+        self.assertEqual((await self.router.metrics())["breaker_changes_total"], 0)
 
     async def test_never_on_refused_or_timeout(self):
         for status, code in ((400, "kv_refused"), (409, "kv_refused"), (503, "kv_refused"), (504, "kv_timeout")):
