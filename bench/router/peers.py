@@ -200,7 +200,9 @@ class Load:
         text = done.stdout
         found = re.search(r"(\d+) requests in ([\d.]+)(\w+)", text)
         self.requests = int(found[1])
-        self.rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+        self.seconds = float(found[2]) * self.units[found[3]] / 1e3
+        size = re.search(r", ([\d.]+)([KMG]?)B read", text)
+        self.bytes = float(size[1]) * {"": 1, "K": 2 ** 10, "M": 2 ** 20, "G": 2 ** 30}[size[2]]
         self.p50, self.p99 = self.latency(text, "50%"), self.latency(text, "99%")
         bad = re.search(r"Non-2xx or 3xx responses: (\d+)|Socket errors: (.*)", text)
         self.trouble = bad[0] if bad else None
