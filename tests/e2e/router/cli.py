@@ -175,9 +175,13 @@ class Workers(RouterTest):
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
         self.p.default = {}
-        await asyncio.sleep(0.2)
-        rows = await self.router.idle()
-        self.assertEqual((rows["workers"], rows["requests_total"]), (3, 12))
+        while True:  # until the last of the new ones has swept up
+            rows = await self.router.idle()
+            now = pathlib.Path(f"/proc/{self.router.pid}/task/{self.router.pid}/children").read_text().split()
+            if rows["workers"] == 3 and len(now) == 3 and not set(map(int, now)) & set(workers):
+                break
+            await asyncio.sleep(0.02)
+        self.assertEqual(rows["requests_total"], 12)
         self.assertEqual((await self.ask()).status, 200)
         for client in clients:
             client.close()
