@@ -16,6 +16,9 @@ static double now(void)
 
 static void call_free(struct call *call)
 {
+    /* Whoever submitted a choice may not have left the lock yet, however short that is. */
+    pthread_mutex_lock(&call->lock);
+    pthread_mutex_unlock(&call->lock);
     for (uint32_t i = 0; i < call->params.n; i++) {
         struct choice *c = &call->choices[i];
         stop_close(&c->finder);

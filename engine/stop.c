@@ -79,6 +79,8 @@ int stop_feed(struct stop_finder *finder, const char *piece, size_t length, bool
 
 void stop_shown(struct stop_finder *finder, size_t shown)
 {
+    if (shown == 0) /* there may be no text yet */
+        return;
     memmove(finder->text, finder->text + shown, finder->length - shown);
     finder->length -= shown;
 }

@@ -2,80 +2,10 @@
 /* The tokenizer over a vocabulary made here: every byte, a few merges, special tokens. */
 #include "test.h"
 #include "fail.h"
-#include "tokenizer.h"
+#include "fake/vocabulary.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-enum { BYTES = 256, TOKENS = BYTES + 9 };
-
-/* Ids 0-255 are the bytes, here in the order of their values. */
-enum {
-    HE = BYTES,
-    LL,
-    HELL,
-    SPACE_HE,
-    E_ACUTE, /* the two bytes of U+00E9 */
-    AA,
-    IM_END,    /* <|im_end|>, control */
-    IM_ENDING, /* <|im_end|>ing, control, longer */
-    USER,      /* <user>, user-defined */
-};
-
-static char spelled[TOKENS][16];
-static struct gguf_text tokens[TOKENS];
-static uint8_t kinds[TOKENS];
-
-static void spell(unsigned byte, char *out)
-{
-    unsigned code = byte;
-    if (!((byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte != 0xad)))
-        code = 0x100 + (byte <= 0x20 ? byte : byte <= 0xa0 ? byte - 0x7f + 0x21 : 0x43);
-    size_t n = 0;
-    if (code >= 0x80)
-        out[n++] = (char)(0xc0 | code >> 6);
-    out[n++] = (char)(code >= 0x80 ? 0x80 | (code & 0x3f) : code);
-    out[n] = '\0';
-}
-
-static struct vocabulary make(const struct gguf_text *merges, size_t merge_count)
-{
-    static const char *const words[] = {"he",    "ll", "hell",       "\xc4\xa0he",
-                                        "Ã©",    "aa", "<|im_end|>", "<|im_end|>ing",
-                                        "<user>"};
-    for (unsigned i = 0; i < TOKENS; i++) {
-        if (i < BYTES)
-            spell(i, spelled[i]);
-        else
-            strcpy(spelled[i], words[i - BYTES]);
-        tokens[i] = (struct gguf_text){spelled[i], strlen(spelled[i])};
-        kinds[i] = i == USER ? TOKEN_USER : i >= IM_END ? TOKEN_CONTROL : TOKEN_NORMAL;
-    }
-    return (struct vocabulary){
-        .model = {"gpt2", 4},
-        .pre = {"smollm", 6},
-        .tokens = tokens,
-        .kinds = kinds,
-        .token_count = TOKENS,
-        .merges = merges,
-        .merge_count = merge_count,
-        .bos = TOKEN_NONE,
-        .eos = IM_END,
-    };
-}
-
-#define TEXT(s) ((struct gguf_text){s, sizeof(s) - 1})
-
-static struct tokenizer *open(void)
-{
-    const struct gguf_text merges[] = {TEXT("h e"),   TEXT("l l"), TEXT("\xc4\xa0 he"),
-                                       TEXT("he ll"), TEXT("Ã ©"), TEXT("a a")};
-    struct vocabulary vocabulary = make(merges, 6);
-    struct tokenizer *tokenizer;
-    if (tokenizer_from_vocabulary(&tokenizer, &vocabulary) != 0)
-        fail_msg("%s", engine_error());
-    return tokenizer;
-}
 
 static void expect(const struct tokenizer *tokenizer, const char *text, size_t length,
                    const uint32_t *want, size_t want_count)
@@ -94,7 +24,7 @@ static void expect(const struct tokenizer *tokenizer, const char *text, size_t l
 
 static void merges_go_by_rank_inside_pieces(void **state)
 {
-    struct tokenizer *tokenizer = open();
+    struct tokenizer *tokenizer = fake_tokenizer();
     EXPECT("hello", HELL, 'o');
     EXPECT(" hello", SPACE_HE, LL, 'o'); /* " he" is merged before "hell" */
     EXPECT("aaaaa", AA, AA, 'a');        /* equal ranks: left to right */
@@ -106,7 +36,7 @@ static void merges_go_by_rank_inside_pieces(void **state)
 
 static void special_tokens_are_seen_longest_first(void **state)
 {
-    struct tokenizer *tokenizer = open();
+    struct tokenizer *tokenizer = fake_tokenizer();
     EXPECT("he<|im_end|>he", HE, IM_END, HE);
     EXPECT("<|im_end|>ing", IM_ENDING);
     EXPECT("<|im_end|>in", IM_END, 'i', 'n');
@@ -115,13 +45,13 @@ static void special_tokens_are_seen_longest_first(void **state)
     assert_int_equal(tokenizer_bytes(tokenizer, IM_END, false).len, 0);
     assert_int_equal(tokenizer_bytes(tokenizer, IM_END, true).len, 10);
     assert_int_equal(tokenizer_bytes(tokenizer, USER, false).len, 6);
-    assert_int_equal(tokenizer_bytes(tokenizer, TOKENS, true).len, 0);
+    assert_int_equal(tokenizer_bytes(tokenizer, FAKE_TOKENS, true).len, 0);
     tokenizer_close(tokenizer);
 }
 
 static void any_bytes_come_back(void **state)
 {
-    struct tokenizer *tokenizer = open();
+    struct tokenizer *tokenizer = fake_tokenizer();
     srand(3);
     for (int round = 0; round < 300; round++) {
         char text[64], back[64];
@@ -148,7 +78,7 @@ static void any_bytes_come_back(void **state)
 /* Quadratic work would not end within the test's time. */
 static void a_megabyte_of_one_letter_ends(void **state)
 {
-    struct tokenizer *tokenizer = open();
+    struct tokenizer *tokenizer = fake_tokenizer();
     static const char letters[] = {'a', ' ', '<', '1', '\xff', '\''};
     size_t length = 1 << 20;
     char *text = malloc(length);
@@ -170,11 +100,11 @@ static void what_does_not_fit_is_named(void **state)
         {TEXT("h")}, {TEXT("h x y")}, {TEXT("zz e")}, {TEXT("")}};
     struct tokenizer *tokenizer;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        struct vocabulary vocabulary = make(bad[i], 1);
+        struct vocabulary vocabulary = fake_vocabulary(bad[i], 1);
         assert_int_equal(tokenizer_from_vocabulary(&tokenizer, &vocabulary), -1);
         assert_non_null(strstr(engine_error(), "merge 0"));
     }
-    struct vocabulary vocabulary = make(NULL, 0);
+    struct vocabulary vocabulary = fake_vocabulary(NULL, 0);
     vocabulary.pre = TEXT("tekken");
     assert_int_equal(tokenizer_from_vocabulary(&tokenizer, &vocabulary), -1);
     assert_non_null(strstr(engine_error(), "'tekken'"));
