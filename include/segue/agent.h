@@ -23,7 +23,7 @@ typedef struct segue_agent segue_agent;
 enum segue_fault {
     SEGUE_FAULT_NONE = 0,
     SEGUE_FAULT_FLIP, /* consumer: flips a bit of what has arrived */
-    SEGUE_FAULT_SWAP, /* producer: hands out its first two blocks in the wrong order */
+    SEGUE_FAULT_SWAP, /* producer: its first two blocks in each other's place */
 };
 
 struct segue_agent_opts {

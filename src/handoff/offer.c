@@ -231,6 +231,15 @@ static enum segue_status go(struct segue_agent *agent, void *arg)
     return SEGUE_OK;
 }
 
+/* A negative control. A lone block changes places with one that is not offered. */
+static void swap_first(uint32_t *named, uint32_t n_blocks, uint32_t blocks)
+{
+    uint32_t first = named[0];
+    named[0] = n_blocks > 1 ? named[1] : (first + 1) % blocks;
+    if (n_blocks > 1)
+        named[1] = first;
+}
+
 enum segue_status segue_offer_create(struct segue_cache *cache,
                                      const struct segue_offer_id *id,
                                      const uint32_t *blocks, uint32_t n_blocks,
@@ -252,10 +261,8 @@ enum segue_status segue_offer_create(struct segue_cache *cache,
     }
     memcpy(part->blocks, blocks, n_blocks * sizeof *blocks);
     memcpy(part->named, blocks, n_blocks * sizeof *blocks);
-    if (cache->agent->opts.fault == SEGUE_FAULT_SWAP && n_blocks > 1) {
-        part->named[0] = blocks[1];
-        part->named[1] = blocks[0];
-    }
+    if (cache->agent->opts.fault == SEGUE_FAULT_SWAP)
+        swap_first(part->named, n_blocks, cache->geometry.layout.blocks);
     part->n_blocks = n_blocks;
     part->cache = cache;
     part->retired.fn = retired;
