@@ -146,6 +146,8 @@ static void take_verdict(struct demo_request *request)
     if (strncmp(request->answer.error, "kv_", 3) == 0)
         snprintf(handoff->verdict, sizeof handoff->verdict, "%.15s",
                  request->answer.error + 3);
+    if (!request->answer.prompt_tokens) /* an error does not say */
+        request->answer.prompt_tokens = handoff->tokens;
     if (!handoff->detail[0])
         snprintf(handoff->detail, sizeof handoff->detail, "%s", request->answer.message);
 }

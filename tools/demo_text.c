@@ -110,7 +110,8 @@ static void print_request(FILE *out, const struct demo_run *run,
                   request->handoff.path[0] ? " over " : "", request->handoff.path);
     if (!request->handoff.found)
         return;
-    print_bytes(out, run, request);
+    if (request->handoff.moved)
+        print_bytes(out, run, request);
     print_digests(out, run, &request->handoff);
     print_times(out, request);
 }

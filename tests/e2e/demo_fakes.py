@@ -42,6 +42,9 @@ class Demo(unittest.TestCase):
     def start(self, *arguments, wrong="", **keywords):
         environment = dict(os.environ, FAKE_ENGINE=wrong, TMPDIR=self.temporary, PYTHON=sys.executable, http_proxy="http://127.0.0.1:1",
                            FAKE_ENGINE_PY=os.path.join(TESTS, "fake/demo_engine.py"))
+        if os.environ.get("ROUTER_PRELOAD"):  # nginx is not sanitized, its module is
+            environment["LD_PRELOAD"] = os.environ["ROUTER_PRELOAD"]
+            environment["ASAN_OPTIONS"] = "detect_odr_violation=0"
         return subprocess.Popen([PROGRAM, "demo", "--model", self.model, *arguments], env=environment, text=True,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **keywords)
 

@@ -20,6 +20,7 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "route") == 0) {
         execv(getenv("SEGUE"), argv);
     } else if (strcmp(argv[1], "engine") == 0) {
+        unsetenv("LD_PRELOAD"); /* python is not sanitized */
         memcpy(arguments + 2, argv + 2, (size_t)(argc - 1) * sizeof *argv);
         execvp(arguments[0], arguments);
     }
