@@ -9,6 +9,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <netdb.h>
@@ -16,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,18 +167,25 @@ static struct worker worker_of_root(void)
     return worker;
 }
 
-/* What follows access_log. nginx opens a path, and a socket has none. */
+/* What follows access_log. nginx opens a path: a stderr that is a socket has none, and one
+ * that another user opened may not be opened again. */
 static void access_log_text(const char *asked, char *out, size_t size)
 {
-    struct stat info;
-    if (strcmp(asked, "off") == 0)
+    if (strcmp(asked, "off") == 0) {
         snprintf(out, size, "off");
-    else if (strcmp(asked, "-") != 0)
+        return;
+    }
+    if (strcmp(asked, "-") != 0) {
         snprintf(out, size, "\"%s\" segue", asked);
-    else if (fstat(STDERR_FILENO, &info) != 0 || S_ISSOCK(info.st_mode))
-        snprintf(out, size, "off");
+        return;
+    }
+    int fd = open("/dev/stderr", O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd == -1)
+        fprintf(stderr, "segue route: no access log: /dev/stderr can't be opened: %s\n",
+                strerror(errno));
     else
-        snprintf(out, size, "/dev/stderr segue");
+        close(fd);
+    snprintf(out, size, fd == -1 ? "off" : "/dev/stderr segue");
 }
 
 static void raise_file_limit(void)
