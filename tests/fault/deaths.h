@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <sys/types.h>
 
-#define LEASE_NS   800000000u
+#define LEASE_NS   8000000000u
 #define PATIENCE   10.0 /* seconds; PROTOCOL says 2, a loaded machine is given more */
 #define TOKENS_MAX 1024
 

@@ -36,8 +36,11 @@ class Fault(unittest.TestCase):
 
     def engine(self, role, *options):
         engine = Engine("--role", role, "--ipc-dir", self.folder, *options).__enter__()
-        self.ends.callback(engine.stop)
+        self.ends.callback(self.ended, engine)
         return engine
+
+    def ended(self, engine):
+        self.assertIn(engine.stop(), (0, -signal.SIGKILL))  # ours: all else is its own
 
     def prefill_engine(self, *options):
         return self.engine("prefill", "--block-size", "32", "--kv-blocks", "40", *options)
@@ -48,7 +51,7 @@ class Fault(unittest.TestCase):
 
     def alone(self):
         engine = Engine().__enter__()
-        self.ends.callback(engine.stop)
+        self.ends.callback(self.ended, engine)
         return engine
 
     def ticket(self, engine, prompt):

@@ -16,8 +16,9 @@ static uint32_t blocks[TOKENS_MAX];
 struct end {
     enum segue_verdict verdict;
     char detail[256];
-    double verdict_s; /* from the call */
 };
+
+static double slowest_s; /* verdict */
 
 static struct end collect(struct engine *d)
 {
@@ -41,7 +42,8 @@ static struct end collect(struct engine *d)
         if (event.type != SEGUE_EVENT_VERDICT)
             continue;
         end.verdict = event.verdict;
-        end.verdict_s = seconds_now() - begin;
+        double took = seconds_now() - begin;
+        slowest_s = took > slowest_s ? took : slowest_s;
         memcpy(end.detail, event.detail, sizeof end.detail);
     }
     assert_true(verdicts == 1 && released == 1 && groups == 1);
@@ -151,7 +153,8 @@ static void a_killed_producer_is_lost(void **state)
         for (double share = 0.0; share < 0.99; share += 0.33, cells++)
             lost += producer_dies(&ways[i], MID_COPY, share) == SEGUE_VERDICT_LOST;
     }
-    printf("cells: %d (%d lost under way)\n", cells, lost);
+    printf("cells: %d (%d lost under way, slowest verdict after %.2f s)\n", cells, lost,
+           slowest_s);
 }
 
 /* ---- the consumer dies ---- */
@@ -169,6 +172,22 @@ static double gives(struct engine *p, struct child *d, uint32_t tokens, uint32_t
     return took;
 }
 
+/* One that is soon over: nobody is going to end it. */
+static struct segue_ticket offer_briefly(struct engine *p, uint32_t tokens, uint32_t salt)
+{
+    struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
+    struct segue_offer_id id;
+    struct segue_ticket ticket;
+    opts.tokens = tokens;
+    opts.hash = prompt_of(salt);
+    opts.lease_ns = 500000000u;
+    assert_ok(segue_offer_mint(p->agent, &opts, &id));
+    assert_ok(segue_offer_ticket(p->agent, &id, &ticket));
+    assert_ok(
+        segue_offer_create(p->cache[0], &id, blocks, engine_needs(p, tokens), NULL));
+    return ticket;
+}
+
 static void consumer_dies(const struct way *way, enum moment moment, double share)
 {
     struct child d = child_fork(way, false), next = child_fork(way, false);
@@ -181,7 +200,7 @@ static void consumer_dies(const struct way *way, enum moment moment, double shar
     gives(&p, &next, tokens, 1);
     struct held held = held_now();
     double took = moment == MID_COPY ? gives(&p, &d, tokens, 2) : 0;
-    struct segue_ticket ticket = engine_offer(&p, blocks, tokens, 2);
+    struct segue_ticket ticket = offer_briefly(&p, tokens, 2);
     if (moment == BEFORE_CLAIM)
         child_do(&d, CHILD_HOLD, tokens, 2, &ticket);
     if (moment == MID_COPY)
