@@ -358,10 +358,11 @@ static void test_cma_claims_too_much(void **state)
 {
     struct end end = open_end(CMA, -1);
     struct segue_handle handle = export(&end);
-    /* magic u32, address u64, length u64: one page is there, the rest is not. */
+    /* magic u32, address u64, length u64: one page can be read, the rest cannot (and stays
+     * reserved, so that no other allocation comes to lie there). */
     char *page = mmap(NULL, 1 << 16, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     uint64_t address = (uintptr_t)page;
-    munmap(page + 4096, (1 << 16) - 4096);
+    assert_int_equal(mprotect(page + 4096, (1 << 16) - 4096, PROT_NONE), 0);
     memcpy(handle.blob + 4, &address, sizeof address);
     assert_ok(segue_remote_import(end.conn, end.device, &handle, LEN, &end.remote[0]));
     struct probe probe;
@@ -370,7 +371,7 @@ static void test_cma_claims_too_much(void **state)
     probe.op.n_remote = 1;
     assert_ok(segue_op_post(end.conn, &probe.op));
     assert_int_equal(probe_wait(&probe, &end), SEGUE_E_STALE);
-    munmap(page, 4096);
+    munmap(page, 1 << 16);
     end_close(&end);
 }
 
