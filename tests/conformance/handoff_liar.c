@@ -40,7 +40,10 @@ static void send_with_fds(int fd, uint8_t service, uint8_t type,
     segue_frame_head_write(bytes, &head);
     memcpy(bytes + SEGUE_FRAME_HEAD, body->data, body->len);
     struct iovec iov = {bytes, len};
-    assert_ok(segue_stream_send(fd, &iov, 1, fds, n, &sent));
+    enum segue_status status = segue_stream_send(fd, &iov, 1, fds, n, &sent);
+    if (status == SEGUE_E_LOST) /* the honest engine has shut the liar out already */
+        return;
+    assert_ok(status);
     assert_int_equal(sent, len);
 }
 
@@ -218,7 +221,7 @@ static void lie(int fd, size_t which, uint64_t pair)
     case 10:
         say_ring(fd, 2, 2);
         for (uint32_t i = 0; i < 1000; i++)
-            say_full(fd, pair, i < 3 ? i : 7, i % 2);
+            say_full(fd, pair, i < 2 ? i : 7, i % 2); /* never all three */
         break;
     case 11:
         say_ring(fd, 64, 1);
