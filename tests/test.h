@@ -53,16 +53,6 @@ static int tests_run_ __attribute__((unused)), tests_skipped_ __attribute__((unu
             return 1;                                                                    \
         return tests_skipped_ == tests_run_ ? 77 : 0;                                    \
     }
-/* `before` and `after` (cmocka fixtures, may be NULL) run once around the group. */
-#define TEST_MAIN_WITH(tests, before, after)                                             \
-    int main(void)                                                                       \
-    {                                                                                    \
-        tests_run_ = (int)(sizeof(tests) / sizeof *(tests));                             \
-        int failed = cmocka_run_group_tests(tests, before, after);                       \
-        if (failed)                                                                      \
-            return 1;                                                                    \
-        return tests_skipped_ == tests_run_ ? 77 : 0;                                    \
-    }
-#define TEST_MAIN(tests) TEST_MAIN_WITH(tests, NULL, NULL)
+#define TEST_MAIN(tests) TEST_MAIN_AROUND(tests, NULL, NULL)
 
 #endif

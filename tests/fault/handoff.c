@@ -311,4 +311,4 @@ static int after(void **state)
     return 0;
 }
 
-TEST_MAIN_WITH(tests, before, after)
+TEST_MAIN_AROUND(tests, before, after)
