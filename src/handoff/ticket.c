@@ -55,18 +55,6 @@ static void ticket_write(struct segue_writer *w, const struct segue_ticket *t)
     segue_writer_str16(w, t->address);
 }
 
-static void text_read(struct segue_reader *r, char *out, size_t cap)
-{
-    struct segue_bytes b = segue_reader_bytes16(r);
-    if (b.len >= cap || (b.len && memchr(b.data, 0, b.len))) {
-        r->failed = true;
-        return;
-    }
-    if (b.len)
-        memcpy(out, b.data, b.len);
-    out[b.len] = 0;
-}
-
 static enum segue_status ticket_read(const uint8_t *data, size_t len,
                                      struct segue_ticket *out)
 {
@@ -82,8 +70,8 @@ static enum segue_status ticket_read(const uint8_t *data, size_t len,
     segue_reader_copy(&r, t.hash.bytes, sizeof t.hash.bytes);
     t.tokens = segue_reader_u32(&r);
     t.uses = segue_reader_u32(&r);
-    text_read(&r, t.engine_id, sizeof t.engine_id);
-    text_read(&r, t.address, sizeof t.address);
+    segue_reader_str16_copy(&r, t.engine_id, sizeof t.engine_id);
+    segue_reader_str16_copy(&r, t.address, sizeof t.address);
     if (!segue_reader_done(&r) || t.tokens == 0 || t.uses == 0)
         return segue_fail(SEGUE_E_INVALID, "the ticket is malformed");
     *out = t;

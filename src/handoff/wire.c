@@ -17,19 +17,6 @@ static enum segue_status whole(const struct segue_reader *r, const char *message
     return r->failed ? malformed(message) : SEGUE_OK;
 }
 
-static void text_read(struct segue_reader *r, char *out, size_t cap)
-{
-    struct segue_bytes b = segue_reader_bytes16(r);
-    if (b.len >= cap)
-        r->failed = true;
-    size_t n = r->failed ? 0 : b.len;
-    if (n)
-        memcpy(out, b.data, n);
-    out[n] = 0;
-    if (strlen(out) != n) /* a NUL inside would compare equal to a shorter text */
-        r->failed = true;
-}
-
 void segue_offer_id_write(struct segue_writer *w, const struct segue_offer_id *id)
 {
     segue_writer_bytes(w, id->incarnation, sizeof id->incarnation);
@@ -76,8 +63,8 @@ enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_clai
     m->way = segue_reader_u8(r);
     m->wire_tokens = segue_reader_u32(r);
     m->credits = segue_reader_u32(r);
-    text_read(r, m->model, sizeof m->model);
-    text_read(r, m->convention, sizeof m->convention);
+    segue_reader_str16_copy(r, m->model, sizeof m->model);
+    segue_reader_str16_copy(r, m->convention, sizeof m->convention);
     SEGUE_TRY(whole(r, "claim"));
     if (m->first >= m->tokens || m->digest > SEGUE_DIGEST_FULL ||
         m->way > SEGUE_WAY_PACKED || m->row >= SEGUE_ROWS_MAX)
@@ -158,7 +145,7 @@ enum segue_status segue_verdict_read(struct segue_reader *r, struct segue_msg_ve
     m->pair = segue_reader_u64(r);
     m->verdict = segue_reader_u8(r);
     m->digest = segue_reader_u64(r);
-    text_read(r, m->why, sizeof m->why);
+    segue_reader_str16_copy(r, m->why, sizeof m->why);
     if (m->verdict == SEGUE_VERDICT_NONE || m->verdict > SEGUE_VERDICT_CANCELLED)
         return malformed("verdict");
     return whole(r, "verdict");
