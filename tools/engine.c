@@ -150,7 +150,7 @@ static int role(const char *text, enum engine_role *out)
 static int set(struct options *options, const struct row *row, const char *text)
 {
     void *at = (char *)options + row->at;
-    uint64_t n;
+    uint64_t n = 0;
     switch (row->kind) {
     case TEXT:
         *(const char **)at = text;

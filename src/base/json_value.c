@@ -151,7 +151,7 @@ static enum segue_status want_number(struct segue_json_value number)
 
 enum segue_status segue_json_to_u64(struct segue_json_value number, uint64_t *out)
 {
-    uint64_t v;
+    uint64_t v = 0;
     SEGUE_TRY(want_number(number));
     bool negative = number.data[0] == '-';
     SEGUE_TRY(take_magnitude(number, number.data + negative, &v));
@@ -164,7 +164,7 @@ enum segue_status segue_json_to_u64(struct segue_json_value number, uint64_t *ou
 
 enum segue_status segue_json_to_i64(struct segue_json_value number, int64_t *out)
 {
-    uint64_t v;
+    uint64_t v = 0;
     SEGUE_TRY(want_number(number));
     bool negative = number.data[0] == '-';
     SEGUE_TRY(take_magnitude(number, number.data + negative, &v));

@@ -306,7 +306,7 @@ enum segue_status segue_stream_peer_pidfd(int fd, int *pidfd)
         if (errno != ENOPROTOOPT)
             return segue_fail_errno(status_of(errno), errno,
                                     "cannot watch the peer's process");
-        struct segue_credentials peer;
+        struct segue_credentials peer = {0};
         SEGUE_TRY(segue_stream_peer(fd, &peer));
         found = pidfd_open(peer.pid, 0);
         if (found < 0)

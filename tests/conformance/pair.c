@@ -68,7 +68,7 @@ void tcp_pair(int fds[2])
 
 static void say(int fd, const struct message *m)
 {
-    int fds[PAIR_REGIONS * SEGUE_BLOB_FDS];
+    int fds[PAIR_REGIONS * SEGUE_BLOB_FDS] = {0};
     size_t n = 0;
     for (size_t i = 0; i < PAIR_REGIONS; i++)
         for (size_t k = 0; k < m->handle[i].n_fds; k++)
@@ -83,7 +83,7 @@ static void say(int fd, const struct message *m)
  * meanwhile: bytes on their way need it. */
 static bool hear(int fd, struct message *m, struct segue_loop *loop)
 {
-    int fds[PAIR_REGIONS * SEGUE_BLOB_FDS];
+    int fds[PAIR_REGIONS * SEGUE_BLOB_FDS] = {0};
     size_t n = 0, got = 0;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     while (poll(&p, 1, loop ? 0 : -1) != 1)
