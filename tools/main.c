@@ -9,6 +9,7 @@ static const struct command commands[] = {
     {"bench", "measure hand-offs beside plain copies", command_bench},
     {"demo", "hand requests over on this machine and check the answers", command_demo},
     {"engine", "serve a model: the reference engine", command_engine},
+    {"key", "make, show and replace cluster keys", command_key},
     {"route", "route OpenAI requests to prefill and decode engines", command_route},
     {"version", "print the version", command_version},
 };
