@@ -13,10 +13,11 @@
 #include "base/pool.h"
 #include "kv/geometry.h"
 
-/* Which bytes: `geometry` over memory[] the CPU can read, blocks in token order. */
+/* Which bytes: `geometry` over memory[], blocks in token order. */
 struct segue_digest_range {
     const struct segue_geometry *geometry;
-    const struct segue_extent *memory; /* by region; bases are views */
+    const struct segue_extent
+        *memory; /* by region; bases are views, or addresses of the job's device */
     const uint32_t *blocks;
     uint32_t token_first, token_end; /* of the prompt */
     uint32_t layer_first, layers;    /* of the model, inside the geometry */
@@ -24,18 +25,29 @@ struct segue_digest_range {
     bool sample; /* the first and the last layer only */
 };
 
-/* Pure. Everything in range was checked before. `bytes` (may be NULL) gets how many were read. */
+/* Pure. Everything in range was checked before; memory is what the CPU can read. `bytes` (may be NULL) gets how many
+ * were read. */
 uint64_t segue_digest(const struct segue_digest_range *range, uint64_t *bytes);
 
-/* The same on the pool. Lives in its caller's object. */
+/* The same on the pool. Lives in its caller's object. Memory that the CPU cannot address (`device` is set) is hashed in a
+ * bounce buffer, into which the device copies it a stretch of tokens at a time. */
 struct segue_digest_job {
     struct segue_digest_range range;
-    void (*done)(struct segue_digest_job *job); /* once, on a pool thread */
+    struct segue_device *device; /* NULL: the CPU reads memory[] itself */
+    size_t n_memory;
+    void (*done)(
+        struct segue_digest_job *job); /* once, on a thread of the pool or the device */
     void *user;
     uint64_t value, bytes;
+    enum segue_status status; /* of the device's copies */
+    struct segue_digest_bounce
+        *bounce;              /* kept from use to use; free() it with the object */
     struct segue_task task;   /* private */
     struct segue_task report; /* the caller's, to come back to its loop */
 };
-void segue_digest_start(struct segue_digest_job *job, struct segue_pool *pool);
+
+/* What: starts it; `done` never runs inside the call. E_MEMORY; only with a device can it fail. */
+enum segue_status segue_digest_start(struct segue_digest_job *job,
+                                     struct segue_pool *pool);
 
 #endif

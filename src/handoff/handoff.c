@@ -79,15 +79,18 @@ void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *e
                                            cache->regions[i]->len};
 }
 
-enum segue_status segue_cache_views(const struct segue_cache *cache,
-                                    struct segue_extent *views)
+enum segue_status segue_cache_readable(const struct segue_cache *cache,
+                                       struct segue_extent *memory,
+                                       struct segue_device **device)
 {
-    for (uint32_t i = 0; i < cache->n_regions; i++) {
+    bool views = cache->device->caps & SEGUE_DEVICE_VIEW;
+    segue_cache_extents(cache, memory);
+    for (uint32_t i = 0; views && i < cache->n_regions; i++) {
         void *view;
-        SEGUE_TRY(segue_device_view(cache->device, cache->regions[i]->address,
-                                    cache->regions[i]->len, &view));
-        views[i] = (struct segue_extent){view, cache->regions[i]->len};
+        SEGUE_TRY(segue_device_view(cache->device, memory[i].base, memory[i].len, &view));
+        memory[i].base = view;
     }
+    *device = views ? NULL : cache->device;
     return SEGUE_OK;
 }
 
@@ -337,6 +340,7 @@ static void close_service(struct segue_service *service)
         free(pair->src_blocks.id);
         free(pair->spans.span);
         free(pair->intake.lanes);
+        free(pair->digest.bounce);
         segue_pack_run_free(&pair->run);
         free(pair);
     }
@@ -344,6 +348,7 @@ static void close_service(struct segue_service *service)
         struct segue_serve *serve = segue_container_of(l, struct segue_serve, list);
         free(serve->spans.span);
         free(serve->feed.lanes);
+        free(serve->digest.bounce);
         segue_pack_run_free(&serve->run);
         free(serve);
     }

@@ -66,9 +66,11 @@ enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *
 
 /* What: the cache's regions as its device addresses them. */
 void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *extents);
-/* What: CPU pointers to them. E_UNSUPPORTED when the device has none. */
-enum segue_status segue_cache_views(const struct segue_cache *cache,
-                                    struct segue_extent *views);
+/* What: as a digest reads them: CPU pointers, and *device is NULL; or, where the CPU cannot address them, as above, and
+ * *device is what copies them. */
+enum segue_status segue_cache_readable(const struct segue_cache *cache,
+                                       struct segue_extent *memory,
+                                       struct segue_device **device);
 
 /* ---- routes (route.c) ---- */
 
@@ -188,7 +190,7 @@ struct segue_serve {
     struct segue_bound spans;
     struct segue_digest_job digest;
     struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];
-    struct segue_extent views[SEGUE_CACHE_REGIONS_MAX];
+    struct segue_extent readable[SEGUE_CACHE_REGIONS_MAX];
     bool digesting, waiting, committed;
     struct segue_msg_commit commit;
 };
@@ -299,7 +301,7 @@ struct segue_pair {
     uint64_t tag;
     struct segue_digest_job digest;
     struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];
-    struct segue_extent views[SEGUE_CACHE_REGIONS_MAX]; /* for digests */
+    struct segue_extent readable[SEGUE_CACHE_REGIONS_MAX]; /* for digests */
     bool digesting;
     uint64_t bytes;
 };

@@ -63,8 +63,12 @@ void segue_pair_free(struct segue_pair *pair)
     struct segue_bound spans = pair->spans;
     struct segue_pack_run run = pair->run;
     struct segue_lane_slot *lanes = pair->intake.lanes;
-    *pair = (struct segue_pair){
-        .src_blocks = blocks, .spans = spans, .run = run, .intake = {.lanes = lanes}};
+    struct segue_digest_bounce *bounce = pair->digest.bounce;
+    *pair = (struct segue_pair){.src_blocks = blocks,
+                                .spans = spans,
+                                .run = run,
+                                .intake = {.lanes = lanes},
+                                .digest = {.bounce = bounce}};
     segue_list_push_back(&h->free_pairs, &pair->list);
 }
 
@@ -153,6 +157,9 @@ static void digested(struct segue_task *task)
     pair->digesting = false;
     if (pair->state == SEGUE_PAIR_JUDGED)
         segue_claim_settle(pair->claim);
+    else if (pair->digest.status < 0)
+        fail(pair, pair->digest.status,
+             "the consumer's device could not be read for the digest");
     else
         commit(pair);
 }
@@ -175,10 +182,14 @@ static enum segue_status digest_begin(struct segue_pair *pair)
     struct segue_claim *claim = pair->claim;
     struct segue_overlap overlap;
     segue_overlap_of(&claim->cache->geometry, &pair->route->geometry, &overlap);
-    SEGUE_TRY(segue_cache_views(claim->cache, pair->views));
+    struct segue_device *device;
+    SEGUE_TRY(segue_cache_readable(claim->cache, pair->readable, &device));
     pair->digest = (struct segue_digest_job){
+        .device = device,
+        .n_memory = claim->cache->n_regions,
+        .bounce = pair->digest.bounce,
         .range = {.geometry = &claim->cache->geometry,
-                  .memory = pair->views,
+                  .memory = pair->readable,
                   .blocks = claim->blocks.id,
                   .token_first = claim->first,
                   .token_end = claim->group->ticket.tokens,
@@ -190,31 +201,36 @@ static enum segue_status digest_begin(struct segue_pair *pair)
         .done = digest_done,
         .report = {.fn = digested},
     };
+    SEGUE_TRY(segue_digest_start(&pair->digest, agent_of(pair)->pool));
     pair->digesting = true;
     pair->state = SEGUE_PAIR_DIGESTING;
-    segue_digest_start(&pair->digest, agent_of(pair)->pool);
     return SEGUE_OK;
 }
 
 /* ---- bytes ---- */
 
-/* The negative control: one bit of the first token's first layer and head. */
-static void flip(struct segue_pair *pair)
+/* The negative control: one bit of the first token's first layer and head. The agent waits for it. */
+static enum segue_status flip(struct segue_pair *pair)
 {
-    const struct segue_geometry *g = &pair->claim->cache->geometry;
+    const struct segue_cache *cache = pair->claim->cache;
+    const struct segue_geometry *g = &cache->geometry;
     uint32_t token = pair->claim->first, block_tokens = g->layout.block_tokens;
     struct segue_overlap overlap;
-    if (segue_cache_views(pair->claim->cache, pair->views) < 0 ||
-        !segue_overlap_of(g, &pair->route->geometry, &overlap))
-        return;
+    if (!segue_overlap_of(g, &pair->route->geometry, &overlap))
+        return SEGUE_OK;
     const struct segue_layout_part *k = &g->layout.k;
     uint32_t layer = overlap.layer_first - g->layer_first;
-    char *base = g->layer
-                     ? pair->views[g->layer[layer].region].base + g->layer[layer].offset
-                     : pair->views[0].base + layer * k->layer;
-    base[k->offset + pair->claim->blocks.id[token / block_tokens] * k->block +
-         token % block_tokens * k->token +
-         (overlap.head_first - g->head_first) * k->head] ^= 1;
+    segue_cache_extents(cache, pair->memory);
+    char *at = g->layer
+                   ? pair->memory[g->layer[layer].region].base + g->layer[layer].offset
+                   : pair->memory[0].base + layer * k->layer;
+    at += k->offset + pair->claim->blocks.id[token / block_tokens] * k->block +
+          token % block_tokens * k->token +
+          (overlap.head_first - g->head_first) * k->head;
+    char byte;
+    SEGUE_TRY(segue_copy(cache->device, &byte, 1, at, 1, 1, 1));
+    byte ^= 1;
+    return segue_copy(cache->device, at, 1, &byte, 1, 1, 1);
 }
 
 static void moved(struct segue_pair *pair, enum segue_status status)
@@ -230,7 +246,11 @@ static void moved(struct segue_pair *pair, enum segue_status status)
     }
     pair->bytes = pair->route->plan.bytes_per_token * tokens_of(pair);
     if (agent_of(pair)->opts.fault == SEGUE_FAULT_FLIP)
-        flip(pair);
+        status = flip(pair);
+    if (status < 0) {
+        fail(pair, status, segue_error_detail());
+        return;
+    }
     claim->moved_ns = segue_now_ns();
     if (!claim->accepted_ns) /* a stream may be through before its accept is read */
         claim->accepted_ns = claim->moved_ns;

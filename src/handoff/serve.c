@@ -41,7 +41,11 @@ void segue_serve_settle(struct segue_serve *serve)
     struct segue_bound spans = serve->spans;
     struct segue_pack_run run = serve->run;
     struct segue_lane_slot *lanes = serve->feed.lanes;
-    *serve = (struct segue_serve){.spans = spans, .run = run, .feed = {.lanes = lanes}};
+    struct segue_digest_bounce *bounce = serve->digest.bounce;
+    *serve = (struct segue_serve){.spans = spans,
+                                  .run = run,
+                                  .feed = {.lanes = lanes},
+                                  .digest = {.bounce = bounce}};
     segue_list_push_back(&h->free_serves, &serve->list);
     segue_cache_use_done(cache);
     segue_offer_settle(offer);
@@ -131,6 +135,9 @@ static void digested(struct segue_task *task)
     serve->digesting = false;
     if (serve->state == SEGUE_SERVE_OVER)
         segue_serve_settle(serve);
+    else if (serve->digest.status < 0)
+        segue_serve_end(serve, segue_verdict_of(serve->digest.status),
+                        "the producer's device could not be read for the digest");
     else
         judge(serve);
 }
@@ -147,10 +154,14 @@ static enum segue_status digest_begin(struct segue_serve *serve)
     struct segue_overlap overlap;
     if (!segue_overlap_of(&cache->geometry, &serve->route->geometry, &overlap))
         return segue_fail(SEGUE_E_MISMATCH, "the two caches share no layer and head");
-    SEGUE_TRY(segue_cache_views(cache, serve->views));
+    struct segue_device *device;
+    SEGUE_TRY(segue_cache_readable(cache, serve->readable, &device));
     serve->digest = (struct segue_digest_job){
+        .device = device,
+        .n_memory = cache->n_regions,
+        .bounce = serve->digest.bounce,
         .range = {.geometry = &cache->geometry,
-                  .memory = serve->views,
+                  .memory = serve->readable,
                   .blocks = serve->part->blocks,
                   .token_first = serve->first,
                   .token_end = serve->offer->tokens,
@@ -162,8 +173,8 @@ static enum segue_status digest_begin(struct segue_serve *serve)
         .done = digest_done,
         .report = {.fn = digested},
     };
+    SEGUE_TRY(segue_digest_start(&serve->digest, serve->handoff->agent->pool));
     serve->digesting = true;
-    segue_digest_start(&serve->digest, serve->handoff->agent->pool);
     return SEGUE_OK;
 }
 

@@ -163,6 +163,9 @@ static void across_devices(void **state)
         {"sim:xpu", "sim:cuda", "shm/packed", "nhd", "nhd", 64, 64, 2, 2},
         {"host", "sim:cuda", "shm/mapped", "nhd", "hnd", 32, 16, 1, 2},
         {"sim:cuda", "host", "shm/packed", "nhd", "hnd", 32, 16, 1, 2},
+        {"sim:tpu", "sim:cuda", "shm/packed", "nhd", "hnd", 128, 16, 1, 4},
+        {"sim:cuda", "sim:tpu", "shm/packed", "hnd", "nhd", 16, 128, 4, 1},
+        {"sim:tpu", "sim:tpu", "shm/packed", "BHLNC", "LHBNC", 16, 24, 2, 1},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct geometry p = {rows[i].p_order, rows[i].from, rows[i].p_block,
@@ -239,14 +242,17 @@ static void many_pieces(void **state)
 static void corruption_is_caught(void **state)
 {
     static const char *const paths[] = {"shm/mapped", "cma/direct", "tcp/direct",
-                                        "shm/packed", "tcp/packed"};
-    for (uint32_t i = 0; i < 10; i++) {
+                                        "shm/packed", "tcp/packed", "shm/packed"};
+    for (uint32_t i = 0; i < 12; i++) {
         struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
         struct pair x = {0};
-        opts.require = paths[i % 5];
-        opts.fault = i < 5 ? SEGUE_FAULT_FLIP : SEGUE_FAULT_SWAP;
-        engine_open(&x.p, &hnd16, &opts, NULL);
-        engine_open(&x.d, &hnd16, &opts, NULL);
+        struct geometry g = hnd16;
+        if (i % 6 == 5)
+            g.device = "sim:tpu"; /* the CPU cannot look at what arrived */
+        opts.require = paths[i % 6];
+        opts.fault = i < 6 ? SEGUE_FAULT_FLIP : SEGUE_FAULT_SWAP;
+        engine_open(&x.p, &g, &opts, NULL);
+        engine_open(&x.d, &g, &opts, NULL);
         engine_blocks(&x.p, i, x.from, 3);
         engine_blocks(&x.d, i + 1, x.to, 3);
         engine_fill(&x.p, x.from, 0, 40, i);

@@ -13,10 +13,10 @@ struct pair {
     uint32_t from[64], to[64];
 };
 
-static void pair_open(struct pair *x, const char *path)
+static void pair_open(struct pair *x, const char *device, const char *path)
 {
-    static const struct geometry from = {"nhd", "host", 32, 1, SEGUE_DTYPE_FP16},
-                                 to = {"nhd", "host", 16, 1, SEGUE_DTYPE_FP16};
+    const struct geometry from = {"nhd", device, 32, 1, SEGUE_DTYPE_FP16},
+                          to = {"nhd", device, 16, 1, SEGUE_DTYPE_FP16};
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
     opts.require = path;
     opts.ring_bytes = 8 << 20;
@@ -37,6 +37,7 @@ static uint64_t hand_over(struct pair *x, uint32_t salt)
     struct segue_group_opts group = SEGUE_GROUP_OPTS_INIT;
     group.tokens = TOKENS;
     group.hash = prompt_of(salt);
+    group.digest = SEGUE_DIGEST_FULL;
     struct segue_claim_opts claim = SEGUE_CLAIM_OPTS_INIT;
     claim.blocks = x->to;
     claim.n_blocks = engine_needs(&x->d, TOKENS);
@@ -50,13 +51,13 @@ static uint64_t hand_over(struct pair *x, uint32_t salt)
     return made;
 }
 
-static void check(const char *path)
+static void check(const char *device, const char *path)
 {
 #if !ALLOC_COUNTED
     skip_because("the sanitizer owns malloc");
 #endif
     struct pair x;
-    pair_open(&x, path);
+    pair_open(&x, device, path);
     uint64_t first = hand_over(&x, 1);
     hand_over(&x, 2);
     assert_true(first > 0); /* the counter counts */
@@ -68,27 +69,33 @@ static void check(const char *path)
 
 static void shm_mapped(void **state)
 {
-    check("shm/mapped");
+    check("host", "shm/mapped");
 }
 
 static void cma_direct(void **state)
 {
-    check("cma/direct");
+    check("host", "cma/direct");
 }
 
 static void tcp_direct(void **state)
 {
-    check("tcp/direct");
+    check("host", "tcp/direct");
 }
 
 static void shm_packed(void **state)
 {
-    check("shm/packed");
+    check("host", "shm/packed");
 }
 
 static void tcp_packed(void **state)
 {
-    check("tcp/packed");
+    check("host", "tcp/packed");
+}
+
+/* Digests go through a bounce buffer here. */
+static void no_view(void **state)
+{
+    check("sim:tpu", "shm/packed");
 }
 
 static int setup(void **state)
@@ -106,6 +113,6 @@ static int teardown(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(shm_mapped), cmocka_unit_test(cma_direct),
     cmocka_unit_test(tcp_direct), cmocka_unit_test(shm_packed),
-    cmocka_unit_test(tcp_packed),
+    cmocka_unit_test(tcp_packed), cmocka_unit_test(no_view),
 };
 TEST_MAIN_AROUND(tests, setup, teardown)

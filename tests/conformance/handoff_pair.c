@@ -32,8 +32,9 @@ static void rank_open(struct engine *e, uint32_t r, const char *model)
     uint64_t len = segue_layout_bytes(&e->layout);
     assert_ok(segue_alloc(e->device, len, &e->address[r]));
     void *view;
-    assert_ok(segue_device_view(e->device, e->address[r], len, &view));
-    e->view[r] = view;
+    e->mirrored = segue_device_view(e->device, e->address[r], len, &view) ==
+                  SEGUE_E_UNSUPPORTED;
+    e->view[r] = e->mirrored ? calloc(1, len) : view;
     assert_ok(
         segue_region_register(e->agent, e->device, e->address[r], len, &e->region[r]));
     struct segue_cache_opts opts = SEGUE_CACHE_OPTS_INIT;
@@ -65,6 +66,8 @@ static void ranks_close(struct engine *e)
         segue_cache_close(e->cache[r]);
         segue_region_deregister(e->region[r]);
         segue_free(e->device, e->address[r]);
+        if (e->mirrored)
+            free(e->view[r]);
     }
 }
 
@@ -98,6 +101,16 @@ void engine_close(struct engine *e)
 }
 
 /* ---- pattern ---- */
+
+/* What the device's memory holds is looked at, or written, as a whole. */
+static void mirror(struct engine *e, bool out)
+{
+    size_t len = segue_layout_bytes(&e->layout);
+    for (uint32_t r = 0; e->mirrored && r < e->geometry.ranks; r++)
+        assert_ok(
+            out ? segue_copy(e->device, e->address[r], len, e->view[r], len, len, 1)
+                : segue_copy(e->device, e->view[r], len, e->address[r], len, len, 1));
+}
 
 typedef void visit(char *at, uint32_t bytes, uint64_t id, void *user);
 
@@ -138,7 +151,9 @@ static void write_pattern(char *at, uint32_t bytes, uint64_t id, void *user)
 uint64_t engine_fill(struct engine *e, const uint32_t *blocks, uint32_t first,
                      uint32_t tokens, uint32_t salt)
 {
+    mirror(e, false);
     walk(e, blocks, first, tokens, write_pattern, &salt);
+    mirror(e, true);
     return 0;
 }
 
@@ -158,6 +173,7 @@ uint64_t engine_differs(struct engine *e, const uint32_t *blocks, uint32_t first
                         uint32_t tokens, uint32_t salt)
 {
     struct differ d = {salt, 0};
+    mirror(e, false);
     walk(e, blocks, first, tokens, check_pattern, &d);
     return d.n;
 }
@@ -171,6 +187,7 @@ uint64_t engine_stray(struct engine *e, const uint32_t *blocks, uint32_t first,
                       uint32_t tokens, int background)
 {
     uint64_t n = 0, len = segue_layout_bytes(&e->layout);
+    mirror(e, false);
     walk(e, blocks, first, tokens, paint_over, &background);
     for (uint32_t r = 0; r < e->geometry.ranks; r++)
         for (uint64_t i = 0; i < len; i++)
@@ -182,6 +199,7 @@ void engine_paint(struct engine *e, int background)
 {
     for (uint32_t r = 0; r < e->geometry.ranks; r++)
         memset(e->view[r], background, segue_layout_bytes(&e->layout));
+    mirror(e, true);
 }
 
 uint32_t engine_needs(const struct engine *e, uint32_t tokens)

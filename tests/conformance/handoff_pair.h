@@ -27,7 +27,8 @@ struct engine {
     segue_region *region[RANKS_MAX];
     struct segue_layout layout;
     void *address[RANKS_MAX];
-    char *view[RANKS_MAX];
+    bool mirrored;
+    char *view[RANKS_MAX]; /* where the device has none: a copy, made when looked at */
 };
 
 /* A private ipc_dir, removed by engines_cleanup. */
