@@ -119,9 +119,11 @@ static uint32_t threads_of(const struct engine_opts *opts)
     return processors > (long)opts->tp ? (uint32_t)processors / opts->tp : 1;
 }
 
-static int step(void *runner, const struct step_seq *seqs, uint32_t count)
+static int step(void *engine, const struct step_seq *seqs, uint32_t count)
 {
-    return runner_step(runner, seqs, count);
+    struct engine *e = engine;
+    handoff_writes(e->handoff, seqs, count);
+    return runner_step(e->runner, seqs, count);
 }
 
 static int open_scheduler(struct engine *e)
@@ -155,7 +157,7 @@ static int open_scheduler(struct engine *e)
         .connector = &handoff_connector,
         .connector_user = e->handoff,
         .step = step,
-        .runner = e->runner,
+        .step_user = e,
     };
     if (getrandom(&scheduler.secret, sizeof scheduler.secret, 0) !=
         sizeof scheduler.secret)

@@ -43,6 +43,7 @@ void handoff_item_drop(struct handoff *h, struct handoff_item *item)
 {
     item->prev->next = item->next;
     item->next->prev = item->prev;
+    free(item->blocks);
     free(item);
 }
 
@@ -64,6 +65,16 @@ static void add_report(struct segue_claim_report *to,
     to->commit_ns = from->commit_ns > to->commit_ns ? from->commit_ns : to->commit_ns;
 }
 
+/* Into the working set, while nobody else has the blocks: released is told only after this. */
+static int take_in(struct handoff *h, struct handoff_item *item)
+{
+    for (uint32_t r = 0; r < h->opts.tp && h->ranks[r].set; r++)
+        if (workset_pull(h->ranks[r].set, item->blocks, item->first, item->tokens,
+                         &item->engine_bytes) != 0)
+            return -1;
+    return 0;
+}
+
 static void on_event(struct handoff *h, const struct segue_event *event)
 {
     struct handoff_item *item = event->user;
@@ -73,6 +84,12 @@ static void on_event(struct handoff *h, const struct segue_event *event)
     bool loaded = false, released = false, ended = false;
     enum segue_verdict verdict = event->verdict;
     char detail[256];
+    memcpy(detail, event->detail, sizeof detail);
+    if (event->type == SEGUE_EVENT_GROUP && verdict == SEGUE_VERDICT_VALID &&
+        take_in(h, item) != 0) {
+        verdict = SEGUE_VERDICT_LOST;
+        snprintf(detail, sizeof detail, "%s", engine_error());
+    }
     pthread_mutex_lock(&h->lock);
     switch (event->type) {
     case SEGUE_EVENT_VERDICT:
@@ -83,8 +100,8 @@ static void on_event(struct handoff *h, const struct segue_event *event)
         break;
     case SEGUE_EVENT_GROUP:
         item->judged = loaded = true;
-        item->verdict = event->verdict;
-        memcpy(item->detail, event->detail, sizeof item->detail);
+        item->verdict = verdict;
+        memcpy(item->detail, detail, sizeof item->detail);
         if (item->loading)
             handoff_report_add(h, item);
         break;
@@ -93,7 +110,6 @@ static void on_event(struct handoff *h, const struct segue_event *event)
         ended = true;
         break;
     }
-    memcpy(detail, item->detail, sizeof detail);
     bool loading = item->loading;
     released = item->judged && item->released == item->posted;
     if (ended ||
@@ -135,17 +151,28 @@ static const char *const order_names[CACHE_ORDERS] = {"LBHNC", "LBNHC", "LHBNC",
 static const enum segue_dtype dtypes[CACHE_DTYPES] = {SEGUE_DTYPE_FP32, SEGUE_DTYPE_FP16,
                                                       SEGUE_DTYPE_BF16};
 
+static int open_base(struct handoff *h, struct handoff_rank *rank, struct cache *cache)
+{
+    void *view;
+    enum segue_status status = segue_device_view(h->device, rank->address, cache->size,
+                                                 &view);
+    if (status == SEGUE_E_UNSUPPORTED)
+        return workset_open(&rank->set, cache, h->device, rank->address);
+    if (status < 0)
+        return fail_segue("the KV cache");
+    cache->base = view;
+    return 0;
+}
+
 static int open_rank(struct handoff *h, uint32_t r, struct cache *cache)
 {
     const struct cache_shape *shape = &cache->shape;
     struct segue_cache_opts opts = SEGUE_CACHE_OPTS_INIT;
     struct handoff_rank *rank = &h->ranks[r];
-    void *view;
     if (segue_alloc(h->device, cache->size, &rank->address) < 0)
         return fail_segue("the KV cache");
-    if (segue_device_view(h->device, rank->address, cache->size, &view) < 0)
-        return fail_segue("the KV cache");
-    cache->base = view;
+    if (open_base(h, rank, cache) != 0)
+        return -1;
     if (segue_region_register(h->agent, h->device, rank->address, cache->size,
                               &rank->region) < 0)
         return fail_segue("the KV cache");
@@ -180,6 +207,7 @@ int handoff_open(struct handoff **out, const struct handoff_opts *opts,
         return -1;
     }
     h->opts = *opts;
+    h->block_tokens = caches[0].shape.block_tokens;
     h->stop_fd = -1;
     snprintf(h->model, sizeof h->model, "%s", opts->model);
     h->items.next = h->items.prev = &h->items;
@@ -222,6 +250,16 @@ int handoff_start(struct handoff *h, struct scheduler *scheduler, const char *ho
     }
     h->started = true;
     return 0;
+}
+
+void handoff_writes(struct handoff *h, const struct step_seq *seqs, uint32_t count)
+{
+    for (uint32_t r = 0; r < h->opts.tp && h->ranks[r].set; r++)
+        for (uint32_t i = 0; i < count; i++) {
+            uint32_t size = h->block_tokens, at = seqs[i].past;
+            for (uint32_t end = at + seqs[i].n_tokens; at < end; at += size - at % size)
+                workset_wrote(h->ranks[r].set, seqs[i].blocks[at / size], at % size);
+        }
 }
 
 /* What is still open: offers are revoked, groups closed; their events end the items. */
@@ -269,6 +307,7 @@ void handoff_close(struct handoff *h)
     for (uint32_t r = 0; h->ranks && r < h->opts.tp; r++) {
         segue_region_deregister(h->ranks[r].region);
         segue_free(h->device, h->ranks[r].address);
+        workset_close(h->ranks[r].set);
     }
     segue_agent_destroy(h->agent);
     while (h->items.next && h->items.next != &h->items)

@@ -9,6 +9,7 @@
 
 #include "cache.h"
 #include "connector.h"
+#include "runner.h"
 #include "scheduler.h"
 
 #include <segue/claim.h>
@@ -37,11 +38,14 @@ struct handoff_opts {
 };
 
 /* Starts an agent, allocates the memory of all `caches` (planned; opts->tp of them) on the device and sets their bases to
- * what a kernel of that device sees. The caches' memory lives until handoff_close. -1 with the sentence. */
+ * what a kernel of that device sees, or, where the CPU cannot address it, to a working set in host memory (workset.h). The caches' memory lives until handoff_close. -1 with the sentence. */
 int handoff_open(struct handoff **out, const struct handoff_opts *opts,
                  struct cache *caches);
 
 extern const struct connector_ops handoff_connector; /* its user is the handoff */
+
+/* Before every step of the model, on its thread: what it will write. */
+void handoff_writes(struct handoff *handoff, const struct step_seq *seqs, uint32_t count);
 
 /* Where the answers go; before the first request. host and port: of this engine's HTTP server, for kv_transfer_params. */
 int handoff_start(struct handoff *handoff, struct scheduler *scheduler, const char *host,

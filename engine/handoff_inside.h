@@ -4,6 +4,7 @@
 #define ENGINE_HANDOFF_INSIDE_H
 
 #include "handoff.h"
+#include "workset.h"
 
 #include <pthread.h>
 
@@ -24,6 +25,8 @@ struct handoff_item {
     enum segue_verdict verdict;
     char detail[256];
     struct segue_claim_report report; /* of all ranks together */
+    uint32_t *blocks, first;          /* being loaded: where to, from which token on */
+    uint64_t engine_bytes;            /* between the device and the working set */
     uint64_t began_ns, made_ns;       /* offers: mint, ticket written */
 };
 
@@ -33,7 +36,7 @@ struct handoff_report {
     uint32_t tokens;
     enum segue_verdict verdict;
     struct segue_claim_report claim;
-    uint64_t ticket_ns;
+    uint64_t ticket_ns, engine_bytes;
     double first_token_ms; /* 0: not yet */
     char explain[1024];
 };
@@ -41,12 +44,14 @@ struct handoff_report {
 struct handoff {
     struct handoff_opts opts;
     char model[128];
+    uint32_t block_tokens;
     segue_agent *agent;
     segue_device *device;
     struct handoff_rank {
         void *address;
         segue_region *region;
         segue_cache *cache;
+        struct workset *set; /* NULL: the engine computes in the device's memory itself */
     } * ranks;
     struct scheduler *scheduler;
     char host[256];

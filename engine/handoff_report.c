@@ -15,6 +15,7 @@ void handoff_report_add(struct handoff *h, const struct handoff_item *item)
         .tokens = item->tokens,
         .verdict = item->verdict,
         .claim = item->report,
+        .engine_bytes = item->engine_bytes,
         .ticket_ns = item->offers ? item->made_ns - item->began_ns : 0};
     memcpy(r->name, item->name, sizeof r->name);
     memcpy(r->detail, item->detail, sizeof r->detail);
@@ -66,9 +67,9 @@ static json_t *one(const struct handoff_report *r)
 {
     const struct segue_claim_report *c = &r->claim;
     if (r->offered)
-        return json_pack("{s:s, s:s, s:i, s:{s:f}}", "request_id", r->name, "role",
-                         "prefill", "tokens", (int)r->tokens, "ms", "ticket",
-                         ms(r->ticket_ns));
+        return json_pack("{s:s, s:s, s:i, s:{s:I}, s:{s:f}}", "request_id", r->name,
+                         "role", "prefill", "tokens", (int)r->tokens, "bytes", "engine",
+                         (json_int_t)r->engine_bytes, "ms", "ticket", ms(r->ticket_ns));
     return json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:s, s:i, s:{s:I, s:I, s:I, s:I, s:I}, "
         "s:{s:o, s:o}, s:{s:f, s:f, s:f, s:o}, s:o}",
@@ -76,11 +77,11 @@ static json_t *one(const struct handoff_report *r)
         segue_verdict_name(r->verdict), "detail", r->detail, "path", r->path, "tokens",
         (int)r->tokens, "bytes", "expected", (json_int_t)c->bytes_expected, "moved",
         (json_int_t)c->bytes_moved, "staged_host", (json_int_t)c->bytes_staged, "engine",
-        (json_int_t)0, "digest", (json_int_t)c->bytes_digest, "kv_digest", "producer",
-        hex(c->digest_producer), "consumer", hex(c->digest_consumer), "ms", "claim_wait",
-        ms(c->wait_ns), "copy", ms(c->copy_ns), "commit", ms(c->commit_ns), "first_token",
-        r->first_token_ms > 0 ? json_real(r->first_token_ms) : json_null(), "explain",
-        lines(r->explain));
+        (json_int_t)r->engine_bytes, "digest", (json_int_t)c->bytes_digest, "kv_digest",
+        "producer", hex(c->digest_producer), "consumer", hex(c->digest_consumer), "ms",
+        "claim_wait", ms(c->wait_ns), "copy", ms(c->copy_ns), "commit", ms(c->commit_ns),
+        "first_token", r->first_token_ms > 0 ? json_real(r->first_token_ms) : json_null(),
+        "explain", lines(r->explain));
 }
 
 char *handoff_reports(struct handoff *h)

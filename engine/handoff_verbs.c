@@ -79,6 +79,20 @@ static int answer_early(struct handoff *h, struct handoff_item *item)
     return 0;
 }
 
+/* For a working set, which takes them in once they were loaded. */
+static int keep_blocks(const struct handoff *h, struct handoff_item *item,
+                       const uint32_t *blocks, uint32_t count, uint32_t first)
+{
+    if (!h->ranks[0].set)
+        return 0;
+    item->first = first;
+    item->blocks = malloc(count * sizeof *blocks);
+    if (!item->blocks)
+        return engine_fail("no memory for a hand-off of %u blocks", count);
+    memcpy(item->blocks, blocks, count * sizeof *blocks);
+    return 0;
+}
+
 static int load(void *connector, uint64_t request, const struct connector_prompt *prompt,
                 const uint32_t *blocks, uint32_t block_count, uint32_t first)
 {
@@ -98,6 +112,10 @@ static int load(void *connector, uint64_t request, const struct connector_prompt
     if (item->judged) /* it came to nothing while the request waited */
         return answer_early(h, item);
     opts.user = item;
+    if (keep_blocks(h, item, blocks, block_count, first) != 0) {
+        pthread_mutex_unlock(&h->lock);
+        return -1;
+    }
     item->loading = true;
     for (uint32_t r = 0; r < h->opts.tp && status >= 0; r++) {
         uint64_t claim;
@@ -174,6 +192,15 @@ static int write_params(struct handoff *h, const struct handoff_item *item, char
     return *params ? 0 : -1;
 }
 
+/* From the working set: consumers read the device's memory. */
+static int put_out(struct handoff *h, struct handoff_item *item, const uint32_t *blocks)
+{
+    for (uint32_t r = 0; r < h->opts.tp && h->ranks[r].set; r++)
+        if (workset_push(h->ranks[r].set, blocks, item->tokens, &item->engine_bytes) != 0)
+            return -1;
+    return 0;
+}
+
 static int offer(void *connector, uint64_t request, const struct connector_prompt *prompt,
                  const uint32_t *blocks, uint32_t block_count, char **params)
 {
@@ -187,6 +214,12 @@ static int offer(void *connector, uint64_t request, const struct connector_promp
     handoff_prompt_hash(prompt, &opts.hash);
     item->offers = true;
     item->began_ns = now_ns();
+    if (put_out(h, item, blocks) != 0) {
+        pthread_mutex_lock(&h->lock);
+        handoff_item_drop(h, item);
+        pthread_mutex_unlock(&h->lock);
+        return -1;
+    }
     pthread_mutex_lock(&h->lock); /* its end is told only after it is whole here */
     enum segue_status status = segue_offer_mint(h->agent, &opts, &item->offer);
     if (status < 0) {

@@ -27,7 +27,7 @@ static void publish(struct scheduler *s)
 static void step(struct scheduler *s)
 {
     s->stats.steps++;
-    bool done = s->opts.step(s->opts.runner, s->batch, s->batch_count) == 0;
+    bool done = s->opts.step(s->opts.step_user, s->batch, s->batch_count) == 0;
     for (uint32_t i = 0; i < s->batch_count; i++) {
         struct sequence *q = s->batch_sequences[i];
         if (!done) {

@@ -35,8 +35,8 @@ struct scheduler_opts {
     uint64_t secret; /* for the hashes of the prefix cache */
 
     /* The model: runner_step on a runner, or something that keeps its contract. */
-    int (*step)(void *runner, const struct step_seq *seqs, uint32_t count);
-    void *runner;
+    int (*step)(void *user, const struct step_seq *seqs, uint32_t count);
+    void *step_user;
     const struct connector_ops *connector; /* NULL: REQUEST_WHOLE only */
     void *connector_user;
 };

@@ -72,8 +72,9 @@ struct demo_request {
     struct handoff handoff;                       /* as the decode engine tells it */
     double prefill_ms, ticket_ms, first_token_ms; /* below 0: not known */
     char prefill[DEMO_ENGINE_NAME], decode[DEMO_ENGINE_NAME]; /* who served; "" unknown */
-    uint64_t expected; /* bytes that geometry predicts for the tokens claimed */
-    double copy_gbps;  /* of a plain copy of the same bytes; 0: not measured */
+    uint64_t prefill_engine; /* bytes the prefill engine copied itself */
+    uint64_t expected;       /* bytes that geometry predicts for the tokens claimed */
+    double copy_gbps;        /* of a plain copy of the same bytes; 0: not measured */
     struct answer reference;
     bool parity;
     char why[384]; /* why there is no parity */

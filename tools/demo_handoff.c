@@ -34,6 +34,11 @@ double handoff_ms(const json_t *entry, const char *name)
     return json_is_number(value) ? json_number_value(value) : -1;
 }
 
+uint64_t handoff_engine_bytes(const json_t *entry)
+{
+    return count_of(json_object_get(entry, "bytes"), "engine");
+}
+
 /* An engine that hashed nothing says 0. */
 static void read_digest(const json_t *digest, const char *name, char *out, size_t size)
 {
@@ -72,7 +77,7 @@ void handoff_read(const json_t *entry, struct handoff *out)
         .tokens = (uint32_t)count_of(entry, "tokens"),
         .moved = count_of(bytes, "moved"),
         .staged_host = count_of(bytes, "staged_host"),
-        .engine = count_of(bytes, "engine"),
+        .engine = handoff_engine_bytes(entry),
         .digest = count_of(bytes, "digest"),
         .claim_wait_ms = handoff_ms(entry, "claim_wait"),
         .copy_ms = handoff_ms(entry, "copy"),

@@ -32,6 +32,9 @@ void handoff_read(const json_t *entry, struct handoff *out);
 /* What: a number of the entry's `ms`; below 0 when it is not there. */
 double handoff_ms(const json_t *entry, const char *name);
 
+/* What: bytes that the engine of the entry, prefill or decode, copied itself. */
+uint64_t handoff_engine_bytes(const json_t *entry);
+
 /* What: were digests asked for and equal? `digests_off`: not asked for is well too. */
 bool handoff_digests_equal(const struct handoff *handoff);
 

@@ -38,7 +38,8 @@ static json_t *bytes_of(const struct demo_request *request)
     return json_pack("{s:I, s:I, s:I, s:I, s:I}", "expected",
                      (json_int_t)request->expected, "moved", (json_int_t)h->moved,
                      "staged_host", (json_int_t)h->staged_host, "engine",
-                     (json_int_t)h->engine, "digest", (json_int_t)h->digest);
+                     (json_int_t)(request->prefill_engine + h->engine), "digest",
+                     (json_int_t)h->digest);
 }
 
 static json_t *times_of(const struct demo_request *request)

@@ -92,8 +92,10 @@ static json_t *reports_of(const struct server *server)
 static void take_prefill(struct demo_request *request, const json_t *list)
 {
     const json_t *entry = handoff_find(list, "prefill", request->id);
-    if (entry)
-        request->ticket_ms = handoff_ms(entry, "ticket");
+    if (!entry)
+        return;
+    request->ticket_ms = handoff_ms(entry, "ticket");
+    request->prefill_engine = handoff_engine_bytes(entry);
 }
 
 static void take_decode(struct demo_request *request, const json_t *list)

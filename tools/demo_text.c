@@ -56,8 +56,11 @@ static void print_bytes(FILE *out, const struct demo_run *run,
     if (h->staged_host)
         draw_line(out, "", "%" PRIu64 " of them through a staging ring in host memory",
                   h->staged_host);
-    if (h->engine)
-        draw_line(out, "", "and %" PRIu64 " copied by the engines themselves", h->engine);
+    uint64_t engine = request->prefill_engine + h->engine;
+    if (engine)
+        draw_line(out, "",
+                  "and %" PRIu64 " by the engines, between device and working set",
+                  engine);
 }
 
 static void print_digests(FILE *out, const struct demo_run *run, const struct handoff *h)

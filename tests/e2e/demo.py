@@ -96,6 +96,16 @@ class Demo(unittest.TestCase):
                 run = self.check_run(self.tiny("--prefill", prefill, "--decode", decode))
                 self.assertTrue(run["paths"][0]["refused"] or "sim" not in prefill + decode)
 
+    def test_memory_the_engine_cannot_address(self):
+        """Engines on sim:tpu compute in a working set: each copies the prompt's KV once, in or out."""
+        for prefill, decode in (("block=32,layout=nhd,tp=2,device=sim:tpu", "block=16,layout=hnd,tp=4,device=sim:cuda"),
+                                ("block=16,layout=hnd,tp=1,device=sim:cuda", "block=48,layout=nhd,tp=2,device=sim:tpu"),
+                                ("block=7,layout=BHLNC,tp=1,device=sim:tpu", "block=16,layout=LHBNC,tp=1,device=sim:tpu")):
+            with self.subTest(prefill=prefill, decode=decode):
+                request, = self.check_run(self.tiny("--prefill", prefill, "--decode", decode))["requests"]
+                copies = (prefill + decode).count("sim:tpu")
+                self.assertEqual(request["bytes"]["engine"], copies * request["bytes"]["expected"])
+
     def test_another_type(self):
         for prefill, decode in (("fp16", "fp32"), ("bf16", "fp32")):
             with self.subTest(prefill=prefill, decode=decode):

@@ -15,14 +15,16 @@ PREFILL = {"do_remote_decode": True, "do_remote_prefill": False, "remote_engine_
 
 
 class HandOff(unittest.TestCase):
+    DEVICES = "sim:gaudi", "sim:cuda"
+
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory()
         shared = ("--ipc-dir", cls.folder.name, "--kv-blocks")
         cls.engines = [
-            Engine("--role", "prefill", "--device", "sim:gaudi", "--block-size", "32",
+            Engine("--role", "prefill", "--device", cls.DEVICES[0], "--block-size", "32",
                    "--layout", "nhd", "--engine-id", "p", *shared, "40"),
-            Engine("--role", "decode", "--device", "sim:cuda", "--block-size", "4",
+            Engine("--role", "decode", "--device", cls.DEVICES[1], "--block-size", "4",
                    "--layout", "hnd", "--tp", "2", "--engine-id", "d", "--digest", "full",
                    *shared, "400"),
             Engine(),
@@ -110,6 +112,11 @@ class HandOff(unittest.TestCase):
         name = "segue_engine_offers_total"
         self.assertEqual(after[name] - before[name], 3)
         self.assertLess(time.monotonic() - began, 15)  # the lease alone is 20 s
+
+
+class InWorkingSets(HandOff):
+    """Neither engine can address its device's memory; blocks are written again and again."""
+    DEVICES = "sim:tpu", "sim:tpu"
 
 
 if __name__ == "__main__":

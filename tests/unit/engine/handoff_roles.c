@@ -26,7 +26,7 @@ static struct scheduler_opts options(struct fake_model *model, uint32_t block_to
         .eos = FAKE_VOCAB,
         .prefix_caching = true,
         .step = fake_model_step,
-        .runner = model,
+        .step_user = model,
         .connector = &fake_connector_ops,
         .connector_user = &connector,
     };

@@ -23,7 +23,7 @@ static struct scheduler_opts defaults(uint32_t block_tokens, uint32_t blocks)
         .prefix_caching = true,
         .secret = 7,
         .step = fake_model_step,
-        .runner = &model,
+        .step_user = &model,
     };
 }
 
