@@ -330,6 +330,8 @@ void segue_pair_stop(
     struct segue_pair
         *pair); /* gives it up: the producer is told, the copy is cancelled */
 void segue_pair_free(struct segue_pair *pair);
+/* What: SEGUE_FAULT_FLIP: one bit of the first token's first layer and head. Waits for the device. */
+enum segue_status segue_pair_flip(struct segue_pair *pair);
 bool segue_pair_quiet(
     const struct segue_pair *pair); /* nothing of it can touch the blocks */
 

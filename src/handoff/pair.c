@@ -209,30 +209,6 @@ static enum segue_status digest_begin(struct segue_pair *pair)
 
 /* ---- bytes ---- */
 
-/* The negative control: one bit of the first token's first layer and head. The agent waits for it. */
-static enum segue_status flip(struct segue_pair *pair)
-{
-    const struct segue_cache *cache = pair->claim->cache;
-    const struct segue_geometry *g = &cache->geometry;
-    uint32_t token = pair->claim->first, block_tokens = g->layout.block_tokens;
-    struct segue_overlap overlap;
-    if (!segue_overlap_of(g, &pair->route->geometry, &overlap))
-        return SEGUE_OK;
-    const struct segue_layout_part *k = &g->layout.k;
-    uint32_t layer = overlap.layer_first - g->layer_first;
-    segue_cache_extents(cache, pair->memory);
-    char *at = g->layer
-                   ? pair->memory[g->layer[layer].region].base + g->layer[layer].offset
-                   : pair->memory[0].base + layer * k->layer;
-    at += k->offset + pair->claim->blocks.id[token / block_tokens] * k->block +
-          token % block_tokens * k->token +
-          (overlap.head_first - g->head_first) * k->head;
-    char byte;
-    SEGUE_TRY(segue_copy(cache->device, &byte, 1, at, 1, 1, 1));
-    byte ^= 1;
-    return segue_copy(cache->device, at, 1, &byte, 1, 1, 1);
-}
-
 static void moved(struct segue_pair *pair, enum segue_status status)
 {
     struct segue_claim *claim = pair->claim;
@@ -246,7 +222,7 @@ static void moved(struct segue_pair *pair, enum segue_status status)
     }
     pair->bytes = pair->route->plan.bytes_per_token * tokens_of(pair);
     if (agent_of(pair)->opts.fault == SEGUE_FAULT_FLIP)
-        status = flip(pair);
+        status = segue_pair_flip(pair);
     if (status < 0) {
         fail(pair, status, segue_error_detail());
         return;
