@@ -45,10 +45,8 @@ static int arrive(void *connector, uint64_t request,
     opts.tokens = prompt->count;
     opts.digest = h->opts.digest;
     handoff_prompt_hash(prompt, &opts.hash);
-    if (h->opts.corrupt == HANDOFF_CROSS) { /* as if two tickets had been crossed */
+    if (h->opts.corrupt == HANDOFF_CROSS) /* as if two tickets had been crossed */
         opts.hash.bytes[0] ^= 1;
-        ticket.hash = opts.hash;
-    }
     struct handoff_item *item = handoff_item_add(h, request, prompt);
     if (!item)
         return -1;

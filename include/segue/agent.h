@@ -47,6 +47,8 @@ struct segue_agent_opts {
     uint64_t claim_ns;   /* deadline of a claim that names none; default 30 s */
     uint64_t idle_ns;    /* a link without business is closed after this; default 60 s */
     uint32_t fault; /* enum segue_fault: a negative control, for tests and demos only */
+    const char *
+        key; /* file of the cluster key (segue/key.h), read again when it changes; default: none */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \
@@ -55,7 +57,7 @@ struct segue_agent_opts {
 
 /* What: starts an agent: its thread, its control socket, its incarnation (128 random bits, rule R1). `opts` may be
  * NULL. Owned: segue_agent_destroy. Any thread. Errors: E_INVALID or E_RANGE naming the option, E_REFUSED
- * when ipc_dir is open to other users, E_SYSTEM naming the path. */
+ * when ipc_dir or the key file is open to other users, E_NOT_FOUND (no key file), E_SYSTEM naming the path. */
 SEGUE_API enum segue_status segue_agent_create(const struct segue_agent_opts *opts,
                                                segue_agent **out);
 

@@ -37,7 +37,8 @@ struct segue_group_opts {
 
 /* What: opens the group of one hand-off. It ends with one GROUP event, after its last claim's VERDICT, or at once when it
  * is closed without claims. The producer is told then (`end`), so that it can free its blocks. Any thread.
- * Errors: E_MISMATCH when hash or tokens are not the ticket's, E_REFUSED when the ticket's address may not be followed. */
+ * Errors: E_MISMATCH when hash or tokens are not the ticket's, E_REFUSED when the ticket's proof does not fit (forged,
+ * damaged, made with a key that this agent does not have) or its address may not be followed. */
 SEGUE_API enum segue_status segue_group_open(segue_agent *agent,
                                              const struct segue_ticket *ticket,
                                              const struct segue_group_opts *opts,

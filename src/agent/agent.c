@@ -4,6 +4,7 @@
 #include "agent/control.h"
 #include "agent/link.h"
 #include "agent/options.h"
+#include "agent/trust.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -176,12 +177,14 @@ static void free_agent(struct segue_agent *agent)
     segue_pool_destroy(agent->pool);
     segue_loop_destroy(agent->loop);
     segue_events_close(&agent->events);
+    segue_trust_close(agent);
     segue_agent_options_free(&agent->opts);
     free(agent);
 }
 
 static enum segue_status open_parts(struct segue_agent *agent)
 {
+    SEGUE_TRY(segue_trust_open(agent));
     SEGUE_TRY(segue_events_open(&agent->events));
     SEGUE_TRY(segue_loop_create(&agent->loop));
     SEGUE_TRY(segue_pool_create(agent->opts.mover_threads, "segue-mover", &agent->pool));

@@ -64,6 +64,7 @@ struct segue_agent {
     struct segue_list links;
     uint32_t n_links;
     struct segue_events events;
+    struct segue_trust *trust;     /* keys (trust.c) */
     struct segue_control *control; /* listeners and dialling (control.c) */
     uint64_t next_id;              /* claims, groups, tags: never re-used */
     bool stopping;                 /* segue_agent_destroy has begun: services cancel */

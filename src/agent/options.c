@@ -22,6 +22,7 @@ const struct segue_opt segue_agent_options[] = {
     {"engine-id", FIELD(engine_id), SEGUE_OPT_STRING,
      .doc = "what people call this engine"},
     {"ipc-dir", FIELD(ipc_dir), SEGUE_OPT_STRING, .doc = "folder of the control sockets"},
+    {"key", FIELD(key), SEGUE_OPT_STRING, .doc = "file of the cluster key"},
     {"require", FIELD(require), SEGUE_OPT_STRING, .doc = "use these paths only"},
     {"exclude", FIELD(exclude), SEGUE_OPT_STRING, .doc = "do not use these paths"},
     {"mover-threads", FIELD(mover_threads), SEGUE_OPT_U32, "1", 1, 64,
@@ -106,31 +107,39 @@ static bool is_set(const char *text)
     return text && *text;
 }
 
-/* Computes what is missing and makes every string our own; a missing list stays NULL. */
-static enum segue_status own_strings(struct segue_agent_opts *opts)
+/* What is missing of engine id and folder, computed. */
+static bool compute_missing(struct segue_agent_opts *opts, char **id, char **folder)
 {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char *id = NULL, *folder = NULL, *require = NULL, *exclude = NULL;
-    bool ok = true;
-    if (is_set(opts->engine_id))
-        ok = (id = strdup(opts->engine_id));
-    else
-        ok = asprintf(&id, "segue-%016" PRIx64, segue_random_u64()) > 0;
+    if (!is_set(opts->engine_id) &&
+        asprintf(id, "segue-%016" PRIx64, segue_random_u64()) < 0)
+        return false;
     if (is_set(opts->ipc_dir))
-        ok = ok && (folder = strdup(opts->ipc_dir));
-    else if (runtime && runtime[0] == '/')
-        ok = ok && asprintf(&folder, "%s/segue", runtime) > 0;
-    else
-        ok = ok && asprintf(&folder, "/tmp/segue-%u", (unsigned)geteuid()) > 0;
-    if (is_set(opts->require))
-        ok = ok && (require = strdup(opts->require));
-    if (is_set(opts->exclude))
-        ok = ok && (exclude = strdup(opts->exclude));
-    opts->engine_id = id;
-    opts->ipc_dir = folder;
-    opts->require = require;
-    opts->exclude = exclude;
-    return ok ? SEGUE_OK : segue_fail(SEGUE_E_MEMORY, "no memory for an agent's options");
+        return true;
+    return (runtime && runtime[0] == '/'
+                ? asprintf(folder, "%s/segue", runtime)
+                : asprintf(folder, "/tmp/segue-%u", (unsigned)geteuid())) > 0;
+}
+
+/* Makes every string our own; an empty one becomes NULL. */
+static enum segue_status own_strings(struct segue_agent_opts *opts)
+{
+    char *id = NULL, *folder = NULL;
+    bool good = compute_missing(opts, &id, &folder);
+    for (const struct segue_opt *row = segue_agent_options; row->name; row++) {
+        const char **field = (const char **)((char *)opts + row->offset);
+        if (row->kind != SEGUE_OPT_STRING)
+            continue;
+        bool set = is_set(*field);
+        *field = good && set ? strdup(*field) : NULL;
+        good = good && (!set || *field);
+    }
+    if (id)
+        opts->engine_id = id;
+    if (folder)
+        opts->ipc_dir = folder;
+    return good ? SEGUE_OK
+                : segue_fail(SEGUE_E_MEMORY, "no memory for an agent's options");
 }
 
 enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
@@ -161,9 +170,8 @@ enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
 
 void segue_agent_options_free(struct segue_agent_opts *opts)
 {
-    free((char *)(uintptr_t)opts->engine_id);
-    free((char *)(uintptr_t)opts->ipc_dir);
-    free((char *)(uintptr_t)opts->require);
-    free((char *)(uintptr_t)opts->exclude);
+    for (const struct segue_opt *row = segue_agent_options; row->name; row++)
+        if (row->kind == SEGUE_OPT_STRING)
+            free(*(char **)((char *)opts + row->offset));
     *opts = (struct segue_agent_opts){0};
 }

@@ -4,6 +4,7 @@
  * says `end` when the last has its verdict (R8), so that the producer's blocks come back at once.
  */
 #include "handoff/handoff.h"
+#include "handoff/ticket.h"
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -184,6 +185,7 @@ static enum segue_status open_group(struct segue_agent *agent, void *arg)
     struct segue_handoff *h = segue_handoff_of(agent);
     if (!h)
         return SEGUE_E_MEMORY;
+    SEGUE_TRY(segue_ticket_check(agent, o->ticket));
     SEGUE_TRY(segue_events_reserve(&agent->events, 1));
     struct segue_group *group = calloc(1, sizeof *group);
     uint64_t id = ++agent->next_id;
@@ -227,12 +229,6 @@ enum segue_status segue_group_open(struct segue_agent *agent,
     if (memcmp(&known.hash, &ticket->hash, sizeof known.hash) != 0)
         return segue_fail(SEGUE_E_MISMATCH,
                           "the ticket is for another prompt than the request's");
-    if (memchr(ticket->address, 0, sizeof ticket->address) == NULL ||
-        strncmp(ticket->address, "unix:/", 6) != 0)
-        return segue_fail(
-            SEGUE_E_REFUSED,
-            "the ticket's address is no unix socket, and without a cluster key no "
-            "other is followed");
     return segue_agent_call(agent, open_group, &(struct open){ticket, &known, group});
 }
 

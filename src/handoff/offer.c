@@ -285,7 +285,7 @@ enum segue_status segue_offer_create(struct segue_cache *cache,
     return status;
 }
 
-/* ---- revoke, ticket ---- */
+/* ---- revoke ---- */
 
 static enum segue_status revoke(struct segue_agent *agent, void *arg)
 {
@@ -302,36 +302,4 @@ enum segue_status segue_offer_revoke(struct segue_agent *agent,
 {
     struct segue_offer_id copy = *id;
     return segue_agent_call(agent, revoke, &copy);
-}
-
-struct ticket {
-    const struct segue_offer_id *id;
-    struct segue_ticket *out;
-};
-
-static enum segue_status ticket(struct segue_agent *agent, void *arg)
-{
-    struct ticket *t = arg;
-    struct segue_handoff *h = segue_handoff_of(agent);
-    struct segue_offer *offer = h ? segue_offer_find(h, t->id) : NULL;
-    if (!offer)
-        return segue_fail(SEGUE_E_STALE, "the offer has ended already");
-    *t->out = (struct segue_ticket){
-        .id = *t->id, .hash = offer->hash, .tokens = offer->tokens, .uses = offer->uses};
-    memcpy(t->out->engine_id, agent->engine_id, sizeof t->out->engine_id);
-    _Static_assert(sizeof t->out->address <= sizeof agent->address,
-                   "an address that fits is copied whole");
-    if (strlen(agent->address) >= sizeof t->out->address)
-        return segue_fail(SEGUE_E_LIMIT,
-                          "the control socket's path is too long for a ticket: %s",
-                          agent->address);
-    strcpy(t->out->address, agent->address);
-    return SEGUE_OK;
-}
-
-enum segue_status segue_offer_ticket(struct segue_agent *agent,
-                                     const struct segue_offer_id *id,
-                                     struct segue_ticket *out)
-{
-    return segue_agent_call(agent, ticket, &(struct ticket){id, out});
 }

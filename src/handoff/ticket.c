@@ -10,13 +10,14 @@
 #include "base/bytes.h"
 #include "base/json.h"
 #include "base/status.h"
+#include "handoff/ticket.h"
 
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 
 #define TICKET_VERSION 1
-#define TICKET_MAX     320 /* bytes of the ticket before hexadecimal */
+#define TICKET_MAX     SEGUE_TICKET_ROOM
 
 void segue_prompt_hash(const int32_t *tokens, size_t n, const char *extra,
                        struct segue_prompt_hash *out)
@@ -43,7 +44,7 @@ void segue_prompt_hash(const int32_t *tokens, size_t n, const char *extra,
         memset(out->bytes, 0xff, sizeof out->bytes);
 }
 
-static void ticket_write(struct segue_writer *w, const struct segue_ticket *t)
+void segue_ticket_write_proved(struct segue_writer *w, const struct segue_ticket *t)
 {
     segue_writer_u8(w, TICKET_VERSION);
     segue_writer_bytes(w, t->id.incarnation, sizeof t->id.incarnation);
@@ -53,6 +54,15 @@ static void ticket_write(struct segue_writer *w, const struct segue_ticket *t)
     segue_writer_u32(w, t->uses);
     segue_writer_str16(w, t->engine_id);
     segue_writer_str16(w, t->address);
+    segue_writer_str16(w, t->network);
+    segue_writer_bytes(w, t->host, sizeof t->host);
+    segue_writer_bytes(w, t->key, sizeof t->key);
+}
+
+static void ticket_write(struct segue_writer *w, const struct segue_ticket *t)
+{
+    segue_ticket_write_proved(w, t);
+    segue_writer_bytes(w, t->mac, sizeof t->mac);
 }
 
 static enum segue_status ticket_read(const uint8_t *data, size_t len,
@@ -72,6 +82,10 @@ static enum segue_status ticket_read(const uint8_t *data, size_t len,
     t.uses = segue_reader_u32(&r);
     segue_reader_str16_copy(&r, t.engine_id, sizeof t.engine_id);
     segue_reader_str16_copy(&r, t.address, sizeof t.address);
+    segue_reader_str16_copy(&r, t.network, sizeof t.network);
+    segue_reader_copy(&r, t.host, sizeof t.host);
+    segue_reader_copy(&r, t.key, sizeof t.key);
+    segue_reader_copy(&r, t.mac, sizeof t.mac);
     if (!segue_reader_done(&r) || t.tokens == 0 || t.uses == 0)
         return segue_fail(SEGUE_E_INVALID, "the ticket is malformed");
     *out = t;

@@ -278,7 +278,8 @@ static void another_prompt_is_refused(void **state)
     opts.hash = prompt_of(2);
     uint64_t group;
     assert_status(segue_group_open(x.d.agent, &ticket, &opts, &group), SEGUE_E_MISMATCH);
-    ticket.hash = prompt_of(2); /* forged: the producer judges */
+    ticket.hash = prompt_of(2); /* as if the consumer did not look: the producer judges */
+    engine_prove(&x.d, &ticket);
     engine_claim(&x.d, &ticket, x.to, 0, 2, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_REFUSED, 5);
     pair_close(&x);
@@ -307,6 +308,7 @@ static void past_offers_are_stale(void **state)
     uint32_t blocks[] = {3, 4};
     struct segue_ticket ticket = engine_offer(&x.p, blocks, 20, 1), past = ticket;
     past.id.incarnation[0] ^= 1;
+    engine_prove(&x.d, &past);
     engine_claim(&x.d, &past, blocks, 0, 1, SEGUE_DIGEST_OFF, NULL);
     engine_settled(&x.d, SEGUE_VERDICT_STALE, 5);
     assert_ok(segue_offer_revoke(x.p.agent, &ticket.id));

@@ -250,6 +250,7 @@ static void one_lie(int listening, size_t which)
     memcpy(ticket.id.incarnation, incarnation, sizeof incarnation);
     ticket.id.sequence = 1;
     snprintf(ticket.address, sizeof ticket.address, "%s%s", SEGUE_UNIX_PREFIX, liar_path);
+    engine_prove(&prey, &ticket);
     engine_claim(&prey, &ticket, to, 0, SALT, SEGUE_DIGEST_FULL, NULL);
     int fd = accept(listening, NULL, NULL);
     uint64_t pair = hear_claim(fd);

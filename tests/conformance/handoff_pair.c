@@ -2,6 +2,7 @@
 #include "conformance/handoff_pair.h"
 
 #include "test.h"
+#include "handoff/ticket.h"
 
 #include <poll.h>
 #include <stdlib.h>
@@ -283,6 +284,18 @@ struct segue_ticket engine_offer(struct engine *p, const uint32_t *blocks,
             segue_offer_create(p->cache[r], &id, blocks, engine_needs(p, tokens), NULL));
     assert_ok(segue_offer_ticket(p->agent, &id, &ticket));
     return ticket;
+}
+
+static enum segue_status prove(struct segue_agent *agent, void *ticket)
+{
+    struct segue_ticket *t = ticket;
+    memcpy(t->host, agent->boot_id, sizeof t->host);
+    return segue_ticket_prove(agent, t);
+}
+
+void engine_prove(struct engine *p, struct segue_ticket *ticket)
+{
+    assert_ok(segue_agent_call(p->agent, prove, ticket));
 }
 
 uint64_t engine_claim(struct engine *d, const struct segue_ticket *ticket,

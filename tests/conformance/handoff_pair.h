@@ -66,6 +66,8 @@ bool engine_quiet(struct engine *e, double seconds); /* no event comes */
 struct segue_ticket engine_offer(struct engine *p, const uint32_t *blocks,
                                  uint32_t tokens, uint32_t salt);
 struct segue_prompt_hash prompt_of(uint32_t salt);
+/* Proves a ticket that the test has made or changed, as if `p` had made it so. */
+void engine_prove(struct engine *p, struct segue_ticket *ticket);
 /* Claims with every rank; the group's id. */
 uint64_t engine_claim(struct engine *d, const struct segue_ticket *ticket,
                       const uint32_t *blocks, uint32_t first, uint32_t salt,

@@ -279,6 +279,7 @@ static void a_restarted_producer_makes_tickets_stale(void **state)
         child_do(&again, CHILD_OPEN, 0, 0, NULL);
         struct answer a = child_do(&again, CHILD_OFFER, 100, 3, NULL);
         memcpy(old.address, a.ticket.address, sizeof old.address);
+        engine_prove(&d, &old);
         claim(&d, &old, 2, PATIENCE);
         struct end end = collect(&d);
         if (end.verdict != SEGUE_VERDICT_STALE)

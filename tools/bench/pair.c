@@ -274,8 +274,12 @@ void bench_pair_close(struct bench_pair *pair)
         close(pair->stream);
     if (pair->child > 0)
         waitpid(pair->child, NULL, 0);
-    if (pair->dir[0])
+    if (pair->dir[0]) {
+        char key[sizeof pair->dir + 16]; /* what tickets were proved with */
+        snprintf(key, sizeof key, "%s/ticket.key", pair->dir);
+        unlink(key);
         rmdir(pair->dir);
+    }
 }
 
 /* ---- hand-offs ---- */

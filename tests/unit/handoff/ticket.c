@@ -2,7 +2,8 @@
 /* Tickets and kv_transfer_params: what is written is read back, and nothing else is. */
 #include "test.h"
 
-#include <segue/ticket.h>
+#include "base/key.h"
+#include "handoff/ticket.h"
 #include <string.h>
 
 static struct segue_ticket sample(void)
@@ -12,6 +13,10 @@ static struct segue_ticket sample(void)
     memset(t.id.incarnation, 0xab, sizeof t.id.incarnation);
     memset(t.hash.bytes, 0xcd, sizeof t.hash.bytes);
     strcpy(t.address, "unix:/run/segue/prefill-0.sock");
+    strcpy(t.network, "tcp:10.0.0.1:9000");
+    memset(t.host, 0xef, sizeof t.host);
+    memset(t.key, 0x12, sizeof t.key);
+    memset(t.mac, 0x34, sizeof t.mac);
     return t;
 }
 
@@ -20,7 +25,7 @@ static void round_trip(void **state)
     struct segue_ticket t = sample(), back;
     struct segue_params_extra extra = {
         .request_id = "cmpl-\"1\"", .host = "10.0.0.1", .port = 8000, .tp_size = 2};
-    char text[1024];
+    char text[2048];
     size_t len;
     assert_ok(segue_ticket_params_write(&t, &extra, text, sizeof text, &len));
     assert_int_equal(len, strlen(text));
@@ -38,6 +43,36 @@ static void round_trip(void **state)
         if (!strstr(text, keys[i]))
             fail_msg("no %s in %s", keys[i], text);
     assert_ok(segue_ticket_params_read(text, len, &back));
+    assert_memory_equal(&back, &t, sizeof t);
+}
+
+/* The example of docs/wire.md section 5, computed from its words alone. */
+static void golden_bytes(void **state)
+{
+    static const char want[] =
+        "01abababababababababababababababab2a00000000000000cdcdcdcdcdcdcd"
+        "cdcdcdcdcdcdcdcdcdc700000001000000090070726566696c6c2d301e00756e"
+        "69783a2f72756e2f73656775652f70726566696c6c2d302e736f636b11007463"
+        "703a31302e302e302e313a39303030efefefefefefefefefefefefefefefef2c"
+        "c47ba160df0bbe1da2bfd25c586975524950e4";
+    static const char key[] =
+        "segue-key 1\ncurrent "
+        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff\n";
+    struct segue_ticket t = sample(), back;
+    struct segue_keys keys;
+    char text[2048];
+    uint8_t bytes[SEGUE_TICKET_ROOM];
+    struct segue_writer w = segue_writer_make(bytes, sizeof bytes);
+    size_t len;
+    assert_ok(segue_keys_parse(key, strlen(key), "f", &keys));
+    memcpy(t.key, keys.key[0].id, sizeof t.key);
+    segue_ticket_write_proved(&w, &t);
+    segue_key_mac(&keys.key[0], "segue ticket 1", bytes, w.len, t.mac);
+    assert_ok(segue_ticket_params_write(&t, NULL, text, sizeof text, &len));
+    if (!strstr(text, want))
+        fail_msg("%s\nin %s", want, text);
+    snprintf(text, sizeof text, "{\"segue\":{\"ticket\":\"%s\"}}", want);
+    assert_ok(segue_ticket_params_read(text, strlen(text), &back));
     assert_memory_equal(&back, &t, sizeof t);
 }
 
@@ -87,7 +122,7 @@ static void hostile_objects(void **state)
 static void damaged_tickets(void **state)
 {
     struct segue_ticket t = sample(), back;
-    char text[1024];
+    char text[2048];
     size_t len;
     assert_ok(segue_ticket_params_write(&t, NULL, text, sizeof text, &len));
     const char *ticket = strstr(text, "\"ticket\":\"") + 10;
@@ -123,10 +158,8 @@ static void hashes_tell_prompts_apart(void **state)
 }
 
 static const struct CMUnitTest tests[] = {
-    cmocka_unit_test(round_trip),
-    cmocka_unit_test(too_small_a_buffer),
-    cmocka_unit_test(hostile_objects),
-    cmocka_unit_test(damaged_tickets),
-    cmocka_unit_test(hashes_tell_prompts_apart),
+    cmocka_unit_test(round_trip),         cmocka_unit_test(golden_bytes),
+    cmocka_unit_test(too_small_a_buffer), cmocka_unit_test(hostile_objects),
+    cmocka_unit_test(damaged_tickets),    cmocka_unit_test(hashes_tell_prompts_apart),
 };
 TEST_MAIN(tests)
