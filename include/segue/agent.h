@@ -49,6 +49,9 @@ struct segue_agent_opts {
     uint32_t fault; /* enum segue_fault: a negative control, for tests and demos only */
     const char *
         key; /* file of the cluster key (segue/key.h), read again when it changes; default: none */
+    uint64_t
+        hold_ns; /* by how much holds, and after the first claim renewals, may prolong an offer
+                         in all; default 300 s */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \

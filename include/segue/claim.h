@@ -29,6 +29,9 @@ struct segue_group_opts {
     uint64_t
         timeout_ns; /* deadline of every claim from its posting; zero: the agent's claim_ns */
     void *user;
+    uint32_t
+        siblings; /* answers that will share these claims (n > 1): each counts as one use of
+                          the ticket's (rule R9); zero: 1 */
 };
 #define SEGUE_GROUP_OPTS_INIT                                                            \
     {                                                                                    \

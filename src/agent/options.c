@@ -33,6 +33,8 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "how long an unclaimed offer lives after its last hold"},
     {"renew-ns", FIELD(renew_ns), SEGUE_OPT_DURATION, "5s", 1, HOUR_NS,
      .doc = "how often an open claim renews its lease"},
+    {"hold-ns", FIELD(hold_ns), SEGUE_OPT_DURATION, "300s", 1, 24 * HOUR_NS,
+     .doc = "by how much holds and renewals may prolong an offer in all"},
     {"park-ns", FIELD(park_ns), SEGUE_OPT_DURATION, "30s", 1, HOUR_NS,
      .doc = "how long a claim may wait for its offer"},
     {"connect-ns", FIELD(connect_ns), SEGUE_OPT_DURATION, "2s", 1, HOUR_NS,

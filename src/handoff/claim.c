@@ -49,11 +49,12 @@ static enum segue_status mark(struct segue_claim *claim)
 
 void segue_claim_settle(struct segue_claim *claim)
 {
-    if (!claim->judged || claim->held || claim->waiting)
+    if (claim->state != SEGUE_CLAIM_JUDGED || claim->held || claim->waiting)
         return;
     segue_list_each (l, &claim->pairs)
         if (!segue_pair_quiet(segue_container_of(l, struct segue_pair, list)))
             return;
+    segue_step(&segue_claim_machine, &claim->state, SEGUE_CLAIM_ON_QUIET);
     struct segue_group *group = claim->group;
     struct segue_handoff *h = group->handoff;
     segue_list_each (l, &claim->pairs)
@@ -86,9 +87,9 @@ static void report_end(struct segue_claim *claim)
 void segue_claim_judge(struct segue_claim *claim, enum segue_verdict verdict,
                        const char *why)
 {
-    if (claim->judged)
+    if (!segue_may(&segue_claim_machine, claim->state, SEGUE_CLAIM_ON_JUDGE))
         return;
-    claim->judged = true;
+    segue_step(&segue_claim_machine, &claim->state, SEGUE_CLAIM_ON_JUDGE);
     struct segue_agent *agent = claim->group->handoff->agent;
     struct segue_event event = {.type = SEGUE_EVENT_VERDICT,
                                 .verdict = verdict,
@@ -173,7 +174,7 @@ static enum segue_status choose(struct segue_claim *claim,
 void segue_claim_begin(struct segue_claim *claim)
 {
     struct segue_group *group = claim->group;
-    if (claim->judged || claim->paired || !claim->writable)
+    if (claim->state != SEGUE_CLAIM_WAITING || !claim->writable)
         return;
     if (group->state == SEGUE_GROUP_FAILED) {
         segue_claim_judge(claim, group->verdict, group->why);
@@ -182,7 +183,7 @@ void segue_claim_begin(struct segue_claim *claim)
     if (group->state != SEGUE_GROUP_READY)
         return;
     group->holding = false;
-    claim->paired = true;
+    segue_step(&segue_claim_machine, &claim->state, SEGUE_CLAIM_ON_BEGIN);
     if (claim->first ==
         group->ticket.tokens) { /* everything is here already: nothing to ask for (R10) */
         segue_claim_judge(claim, SEGUE_VERDICT_VALID, "");
@@ -193,7 +194,7 @@ void segue_claim_begin(struct segue_claim *claim)
     enum segue_status status = choose(claim, remote, &n);
     claim->held++;
     claim->open = (uint32_t)n;
-    for (size_t i = 0; i < n && status >= 0 && !claim->judged; i++)
+    for (size_t i = 0; i < n && status >= 0 && claim->state == SEGUE_CLAIM_PAIRED; i++)
         status = segue_pair_open(claim, remote[i]);
     if (status < 0)
         segue_claim_judge(claim, segue_verdict_of(status), segue_error_detail());
@@ -207,7 +208,7 @@ static void retired(struct segue_task *task)
 {
     struct segue_claim *claim = segue_container_of(task, struct segue_claim, retired);
     claim->waiting = false;
-    if (claim->judged) {
+    if (claim->state == SEGUE_CLAIM_JUDGED) {
         segue_claim_settle(claim);
     } else if (claim->retired_status < 0) {
         segue_claim_judge(claim, SEGUE_VERDICT_CANCELLED,
@@ -299,7 +300,7 @@ static enum segue_status post(struct segue_agent *agent, void *arg)
     struct post *p = arg;
     struct segue_handoff *h = segue_handoff_of(agent);
     struct segue_group *group = h ? segue_map_get(&h->groups, p->group) : NULL;
-    if (!group || group->over)
+    if (!group || group->state == SEGUE_GROUP_OVER)
         return segue_fail(SEGUE_E_NOT_FOUND, "group %llu has ended",
                           (unsigned long long)p->group);
     if (p->cache->agent != agent)

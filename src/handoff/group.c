@@ -22,7 +22,12 @@ static void send_offer(struct segue_group *group, enum segue_handoff_frame type)
     struct segue_handoff *h = group->handoff;
     struct segue_writer w = segue_writer_make(h->frame, SEGUE_FRAME_MAX);
     if (type == SEGUE_FRAME_END) {
-        struct segue_msg_end m = {group->ticket.id, group->id, (uint8_t)group->verdict};
+        struct segue_msg_end m = {
+            .offer = group->ticket.id,
+            .group = group->id,
+            .verdict = (uint8_t)(group->posted ? group->verdict : SEGUE_VERDICT_NONE),
+            .hash = group->ticket.hash,
+            .counts = group->opts.siblings};
         segue_end_write(&w, &m);
     } else {
         segue_offer_id_write(&w, &group->ticket.id);
@@ -34,12 +39,12 @@ static void send_offer(struct segue_group *group, enum segue_handoff_frame type)
 static void finish(struct segue_group *group)
 {
     struct segue_handoff *h = group->handoff;
-    group->over = true;
+    if (group->state == SEGUE_GROUP_ASKING)
+        segue_caches_wait_cancel(&group->caches_wait);
+    segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_FINISH);
     if (group->verdict == SEGUE_VERDICT_NONE)
         group->verdict = group->posted ? SEGUE_VERDICT_VALID : SEGUE_VERDICT_CANCELLED;
     segue_loop_timer_cancel(h->agent->loop, &group->renew);
-    if (group->state == SEGUE_GROUP_ASKING)
-        segue_caches_wait_cancel(&group->caches_wait);
     if (group->link) {
         send_offer(group, SEGUE_FRAME_END);
         segue_link_business(group->link, -1);
@@ -60,9 +65,9 @@ void segue_group_settle(struct segue_group *group)
     bool all = group->judged == group->posted &&
                (group->closed || group->posted == group->opts.ranks);
     /* While it dials there is nobody to tell that the use is over: the dial has a deadline. */
-    if (!group->over && all && group->state != SEGUE_GROUP_DIALLING)
+    if (all && segue_may(&segue_group_machine, group->state, SEGUE_GROUP_ON_FINISH))
         finish(group);
-    if (!group->over || !segue_list_empty(&group->claims))
+    if (group->state != SEGUE_GROUP_OVER || !segue_list_empty(&group->claims))
         return;
     struct segue_handoff *h = group->handoff;
     segue_map_remove(&h->groups, group->id);
@@ -95,7 +100,7 @@ void segue_group_stop(struct segue_group *group, enum segue_verdict verdict,
 
 static void fail(struct segue_group *group, enum segue_verdict verdict, const char *why)
 {
-    group->state = SEGUE_GROUP_FAILED;
+    segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_FAIL);
     group->verdict = verdict;
     snprintf(group->why, sizeof group->why, "%s", why);
     group->held++;
@@ -110,6 +115,8 @@ void segue_group_lost(struct segue_group *group, struct segue_link *link, const 
     if (group->link != link)
         return;
     group->link = NULL;
+    if (group->state == SEGUE_GROUP_FAILED) /* it waits for its claims, to judge them */
+        return;
     if (group->state == SEGUE_GROUP_ASKING)
         segue_caches_wait_cancel(&group->caches_wait);
     fail(group, SEGUE_VERDICT_LOST, why);
@@ -126,7 +133,7 @@ static void asked(struct segue_caches_wait *wait, enum segue_status status)
     }
     group->caches = wait->caches;
     group->n_caches = wait->n;
-    group->state = SEGUE_GROUP_READY;
+    segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_TOLD);
     group->held++;
     segue_list_each (l, &group->claims)
         segue_claim_begin(segue_container_of(l, struct segue_claim, list));
@@ -146,14 +153,14 @@ static void dialled(struct segue_link_wait *wait, enum segue_status status)
     }
     group->link = wait->link;
     segue_link_business(group->link, +1);
+    segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_LINKED);
     if (group->holding)
         send_offer(group, SEGUE_FRAME_HOLD);
     if (group->closed) { /* nobody will claim: all there is to do is to say so */
-        group->state = SEGUE_GROUP_READY;
+        segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_TOLD);
         segue_group_settle(group);
         return;
     }
-    group->state = SEGUE_GROUP_ASKING;
     group->caches_wait = (struct segue_caches_wait){.done = asked};
     segue_caches_get(group->link, &group->caches_wait);
 }
@@ -200,6 +207,11 @@ static enum segue_status open_group(struct segue_agent *agent, void *arg)
     group->opts = *o->opts;
     if (group->opts.ranks == 0)
         group->opts.ranks = 1;
+    /* A prefill that was not told of siblings made one use for all of them. */
+    if (group->opts.siblings == 0)
+        group->opts.siblings = 1;
+    if (group->opts.siblings > group->ticket.uses)
+        group->opts.siblings = group->ticket.uses;
     if (group->opts.timeout_ns == 0)
         group->opts.timeout_ns = agent->opts.claim_ns;
     segue_list_init(&group->claims);
@@ -236,7 +248,7 @@ static struct segue_group *find(struct segue_agent *agent, uint64_t id)
 {
     struct segue_handoff *h = segue_handoff_of(agent);
     struct segue_group *group = h ? segue_map_get(&h->groups, id) : NULL;
-    if (!group || group->over) {
+    if (!group || group->state == SEGUE_GROUP_OVER) {
         segue_fail(SEGUE_E_NOT_FOUND, "group %llu has ended", (unsigned long long)id);
         return NULL;
     }

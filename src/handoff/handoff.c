@@ -229,6 +229,7 @@ static void link_gone(struct segue_service *service, struct segue_link *link,
     struct segue_serve *serve;
     while ((serve = segue_map_next(&peer->serves, &at, NULL)))
         segue_serve_lost(serve);
+    segue_use_link_gone(h, link);
     segue_list_each (l, &peer->routes)
         segue_route_gone(segue_container_of(l, struct segue_route, list));
     segue_map_clear(&peer->serves);
@@ -267,17 +268,18 @@ static enum segue_status on_hold(struct segue_handoff *h, struct segue_reader *r
         return segue_fail(SEGUE_E_PROTOCOL, "the peer sent a malformed hold");
     struct segue_offer *offer = segue_offer_find(h, &id);
     if (offer)
-        segue_offer_renew(offer, true);
+        segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
     return SEGUE_OK;
 }
 
-static enum segue_status on_end(struct segue_handoff *h, struct segue_reader *r)
+static enum segue_status on_end(struct segue_handoff *h, struct segue_link *link,
+                                struct segue_reader *r)
 {
     struct segue_msg_end m;
     SEGUE_TRY(segue_end_read(r, &m));
     struct segue_offer *offer = segue_offer_find(h, &m.offer);
-    if (offer && --offer->uses == 0)
-        segue_offer_end(offer, (enum segue_verdict)m.verdict, "its use is over");
+    if (offer)
+        segue_use_end(offer, link, &m);
     return SEGUE_OK;
 }
 
@@ -302,7 +304,7 @@ static enum segue_status on_frame(struct segue_service *service, struct segue_li
     case SEGUE_FRAME_HOLD:
         return on_hold(h, &r);
     case SEGUE_FRAME_END:
-        return on_end(h, &r);
+        return on_end(h, link, &r);
     }
     return SEGUE_OK; /* of a later version: skipped (R21) */
 }
@@ -352,6 +354,11 @@ static void close_service(struct segue_service *service)
         segue_pack_run_free(&serve->run);
         free(serve);
     }
+    segue_list_each (l, &h->free_uses) {
+        struct segue_use *use = segue_container_of(l, struct segue_use, list);
+        free(use->claims);
+        free(use);
+    }
     segue_map_clear(&h->offers);
     segue_map_clear(&h->groups);
     segue_map_clear(&h->claims);
@@ -385,6 +392,7 @@ struct segue_handoff *segue_handoff_of(struct segue_agent *agent)
     segue_list_init(&h->free_claims);
     segue_list_init(&h->free_pairs);
     segue_list_init(&h->free_serves);
+    segue_list_init(&h->free_uses);
     h->service = (struct segue_service){.type = SEGUE_SERVICE_HANDOFF,
                                         .frame = on_frame,
                                         .gone = link_gone,

@@ -21,6 +21,7 @@
 #include "base/timer.h"
 #include "handoff/digest.h"
 #include "handoff/pack.h"
+#include "handoff/states.h"
 #include "handoff/wire.h"
 #include "kv/cache.h"
 #include "kv/plan.h"
@@ -37,7 +38,7 @@ struct segue_handoff {
     uint64_t minted;                        /* sequence of the last offer (R2) */
     struct segue_map offers;                /* sequence -> segue_offer, while claimable */
     struct segue_map groups, claims, pairs; /* id -> object */
-    struct segue_list free_claims, free_pairs, free_serves;
+    struct segue_list free_claims, free_pairs, free_serves, free_uses;
     size_t live;                /* offers, groups and serves not yet freed: idle when 0 */
     uint8_t *frame;             /* room to build one frame */
     struct segue_ids identity;  /* 0, 1, 2, ... */
@@ -148,22 +149,39 @@ struct segue_part {         /* one cache's blocks of an offer */
 struct segue_offer {
     struct segue_handoff *handoff;
     uint64_t sequence;
-    uint32_t tokens, uses;
+    uint8_t state, lease; /* enum segue_offer_state, enum segue_lease_state */
+    uint32_t tokens;
+    uint32_t uses,
+        left; /* how often it may be claimed in all; of those, not taken (R9) */
     struct segue_prompt_hash hash;
-    uint64_t lease_ns, lease_end; /* end: segue_boot_ns clock */
-    uint64_t hold_end;            /* no hold extends beyond this */
+    uint64_t lease_ns, lease_end; /* ends: segue_boot_ns clock */
+    uint64_t hold_end;            /* no hold extends beyond this (R11) */
+    uint64_t renew_end;           /* and no claim beyond this; 0: none has come yet */
     void *user;
     struct segue_timer timer;
     struct segue_list parts, serves;
-    bool ended;   /* marked before anybody is told (R6) */
-    bool telling; /* claims are being told: not yet to be freed */
+    struct segue_list taken; /* segue_use */
+    uint32_t open;           /* serves not over: while any is, the lease is claimed */
+    bool telling;            /* claims are being told: not yet to be freed */
     enum segue_verdict why;
 };
 
-enum segue_serve_state {
-    SEGUE_SERVE_PARKED, /* the offer's blocks are not written yet (R14) */
-    SEGUE_SERVE_OPEN,   /* accepted */
-    SEGUE_SERVE_OVER,   /* judged or given up; freed when quiet */
+/* One consumer cache's claim on one of ours, remembered as long as its use (R9). */
+struct segue_use_claim {
+    const struct segue_link *link;
+    uint32_t from, cache; /* the consumer's, the producer's */
+};
+
+/* One consumer engine's use of an offer. */
+struct segue_use {
+    struct segue_list list; /* offer->taken, or the free list */
+    struct segue_offer *offer;
+    uint8_t engine[16]; /* incarnation; with `id`, the name of the use */
+    uint64_t id;
+    uint8_t state;   /* enum segue_use_state */
+    uint32_t counts; /* how many uses it takes: one, or one a sibling */
+    struct segue_use_claim *claims;
+    uint32_t n_claims, cap;
 };
 
 struct segue_serve {
@@ -174,7 +192,7 @@ struct segue_serve {
     struct segue_cache *cache;
     struct segue_part *part; /* NULL: not created yet */
     struct segue_route *route;
-    enum segue_serve_state state;
+    uint8_t state; /* enum segue_serve_state */
     uint64_t pair;
     uint32_t first; /* tokens [first, offer->tokens) */
     struct segue_path path;
@@ -191,7 +209,7 @@ struct segue_serve {
     struct segue_digest_job digest;
     struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];
     struct segue_extent readable[SEGUE_CACHE_REGIONS_MAX];
-    bool digesting, waiting, committed;
+    bool digesting, waiting;
     struct segue_msg_commit commit;
 };
 
@@ -199,12 +217,26 @@ struct segue_offer *segue_offer_find(struct segue_handoff *h,
                                      const struct segue_offer_id *id);
 void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
                      const char *why);
-void segue_offer_renew(struct segue_offer *offer, bool hold);
+/* What: prolongs the lease for a HOLD, CLAIM or RENEW, within its caps. */
+void segue_offer_renew(struct segue_offer *offer, enum segue_lease_event why);
+/* What: the lease ends in `ns` at the latest, unless somebody holds or claims again. */
+void segue_offer_hurry(struct segue_offer *offer, uint64_t ns);
+void segue_offer_left(struct segue_offer *offer); /* one open serve less */
 void segue_offer_settle(
     struct segue_offer
         *offer); /* a serve or wait of it has gone: perhaps it can be freed */
 struct segue_part *segue_offer_part(struct segue_offer *offer,
                                     const struct segue_cache *cache);
+
+/* What: takes a use for this claim, or joins the one its group has (R9). E_REFUSED: none is left, or this cache has claimed
+ * in it before. */
+enum segue_status segue_use_claim(struct segue_offer *offer, struct segue_link *link,
+                                  const struct segue_msg_claim *m);
+/* What: END: the use is spent or given back; the offer ends with the last. */
+void segue_use_end(struct segue_offer *offer, const struct segue_link *link,
+                   const struct segue_msg_end *m);
+void segue_use_link_gone(struct segue_handoff *h, const struct segue_link *link);
+void segue_uses_drop(struct segue_offer *offer); /* the offer goes */
 
 enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *link,
                                     struct segue_reader *r);
@@ -214,6 +246,7 @@ enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link 
                                      struct segue_reader *r);
 enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *link,
                                     struct segue_reader *r);
+/* What: the producer's side ends it: the consumer is told. */
 void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
                      const char *why);
 void segue_serve_settle(struct segue_serve *serve); /* freed when over and quiet */
@@ -226,19 +259,12 @@ void segue_serve_offered(struct segue_part *part); /* parked claims on it may go
 
 /* ---- consumer (group.c, claim.c, pair.c) ---- */
 
-enum segue_group_state {
-    SEGUE_GROUP_DIALLING,
-    SEGUE_GROUP_ASKING,
-    SEGUE_GROUP_READY,
-    SEGUE_GROUP_FAILED
-};
-
 struct segue_group {
     struct segue_handoff *handoff;
     uint64_t id;
     struct segue_ticket ticket;
     struct segue_group_opts opts;
-    enum segue_group_state state;
+    uint8_t state;           /* enum segue_group_state */
     struct segue_link *link; /* NULL before and after */
     struct segue_link_wait link_wait;
     struct segue_caches_wait caches_wait;
@@ -249,7 +275,6 @@ struct segue_group {
     uint32_t held; /* somebody walks its claims: not yet to be freed */
     bool holding;  /* renew with HOLD until the first claim */
     bool closed;   /* no more claims will come */
-    bool over;     /* GROUP told */
     enum segue_verdict verdict;
     char why[256];
     struct segue_timer renew;
@@ -263,7 +288,8 @@ struct segue_claim {
     struct segue_ids blocks;
     uint32_t first;
     void *user;
-    bool writable, judged, paired;
+    uint8_t state; /* enum segue_claim_state */
+    bool writable;
     bool waiting;  /* for `writable`: `wait` will still report */
     uint32_t held; /* somebody walks its pairs: not yet to be freed */
     struct segue_wait wait;
@@ -276,22 +302,13 @@ struct segue_claim {
     uint64_t posted_ns, accepted_ns, moved_ns; /* segue_now_ns clock; 0: not yet */
 };
 
-enum segue_pair_state {
-    SEGUE_PAIR_ROUTING,   /* the path is being opened */
-    SEGUE_PAIR_CLAIMED,   /* CLAIM sent */
-    SEGUE_PAIR_MOVING,    /* accepted, bytes on their way */
-    SEGUE_PAIR_DIGESTING, /* all here, being hashed */
-    SEGUE_PAIR_COMMITTED, /* COMMIT sent */
-    SEGUE_PAIR_JUDGED,
-};
-
 struct segue_pair {
     struct segue_list list;    /* claim->pairs, or the free list */
     struct segue_list routing; /* route->pairs while ROUTING */
     struct segue_claim *claim;
     uint64_t id;
     struct segue_route *route;
-    enum segue_pair_state state;
+    uint8_t state; /* enum segue_pair_state */
     struct segue_ids src_blocks;
     struct segue_bound spans;
     struct segue_mover mover;
@@ -332,6 +349,15 @@ void segue_pair_stop(
 void segue_pair_free(struct segue_pair *pair);
 /* What: SEGUE_FAULT_FLIP: one bit of the first token's first layer and head. Waits for the device. */
 enum segue_status segue_pair_flip(struct segue_pair *pair);
+/* What: between the two files of a pair: who ends it, who says that the bytes are here; receives before the claim, where the
+ * producer sends; fetches from src_blocks after the accept, where the consumer reads. */
+void segue_pair_fail(struct segue_pair *pair, enum segue_status status, const char *why);
+void segue_pair_commit(struct segue_pair *pair);
+enum segue_status segue_pair_receive(struct segue_pair *pair);
+enum segue_status segue_pair_fetch(struct segue_pair *pair);
+enum segue_digest segue_pair_digest_mode(const struct segue_pair *pair);
+uint32_t segue_pair_tokens(const struct segue_pair *pair);
+bool segue_pair_streams(const struct segue_pair *pair);
 bool segue_pair_quiet(
     const struct segue_pair *pair); /* nothing of it can touch the blocks */
 

@@ -13,9 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HOLD_MAX_NS                                                                      \
-    (300 * SEGUE_NS_PER_S) /* R21c: holds extend an offer by no more than this in all */
-
 struct segue_offer *segue_offer_find(struct segue_handoff *h,
                                      const struct segue_offer_id *id)
 {
@@ -48,16 +45,46 @@ static void lease_over(struct segue_timer *timer)
         segue_offer_end(offer, SEGUE_VERDICT_STALE, "the offer's lease has ended");
 }
 
-void segue_offer_renew(struct segue_offer *offer, bool hold)
+/* A lease of its own length is always granted. */
+static uint64_t hold_most(const struct segue_offer *offer)
 {
-    uint64_t now = segue_boot_ns(), end = now + offer->lease_ns;
-    if (hold && end > offer->hold_end)
-        end = offer->hold_end;
-    if (end <= offer->lease_end)
-        return;
+    uint64_t hold = offer->handoff->agent->opts.hold_ns;
+    return hold > offer->lease_ns ? hold : offer->lease_ns;
+}
+
+static void lease_until(struct segue_offer *offer, uint64_t now, uint64_t end)
+{
     offer->lease_end = end;
     segue_loop_timer_set(offer->handoff->agent->loop, &offer->timer,
-                         segue_now_ns() + (end - now));
+                         segue_now_ns() + (end > now ? end - now : 0));
+}
+
+/* Neither who holds nor who claims and never commits can keep the blocks for ever (R11). */
+void segue_offer_renew(struct segue_offer *offer, enum segue_lease_event why)
+{
+    if (!segue_step(&segue_lease_machine, &offer->lease, why))
+        return;
+    uint64_t now = segue_boot_ns(), end = now + offer->lease_ns;
+    if (why == SEGUE_LEASE_ON_CLAIM && offer->renew_end == 0)
+        offer->renew_end = now + hold_most(offer);
+    uint64_t cap = why == SEGUE_LEASE_ON_HOLD ? offer->hold_end : offer->renew_end;
+    if (end > cap)
+        end = cap;
+    if (end > offer->lease_end)
+        lease_until(offer, now, end);
+}
+
+void segue_offer_hurry(struct segue_offer *offer, uint64_t ns)
+{
+    uint64_t now = segue_boot_ns();
+    if (offer->lease == SEGUE_LEASE_HELD && now + ns < offer->lease_end)
+        lease_until(offer, now, now + ns);
+}
+
+void segue_offer_left(struct segue_offer *offer)
+{
+    if (--offer->open == 0)
+        segue_step(&segue_lease_machine, &offer->lease, SEGUE_LEASE_ON_LEFT);
 }
 
 /* ---- end ---- */
@@ -80,13 +107,15 @@ static void part_free(struct segue_part *part)
 
 void segue_offer_settle(struct segue_offer *offer)
 {
-    if (!offer->ended || offer->telling || !segue_list_empty(&offer->serves))
+    if (offer->state != SEGUE_OFFER_ENDING || offer->telling ||
+        !segue_list_empty(&offer->serves))
         return;
     segue_list_each (l, &offer->parts) {
         struct segue_part *part = segue_container_of(l, struct segue_part, list);
         if (part->waiting) /* the device has not said yet; it will */
             return;
     }
+    segue_step(&segue_offer_machine, &offer->state, SEGUE_OFFER_ON_QUIET);
     struct segue_handoff *h = offer->handoff;
     struct segue_event event = {.type = SEGUE_EVENT_OFFER_ENDED,
                                 .verdict = offer->why,
@@ -102,9 +131,10 @@ void segue_offer_settle(struct segue_offer *offer)
 void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
                      const char *why)
 {
-    if (offer->ended)
+    if (!segue_may(&segue_offer_machine, offer->state, SEGUE_OFFER_ON_END))
         return;
-    offer->ended = true;
+    segue_step(&segue_offer_machine, &offer->state, SEGUE_OFFER_ON_END);
+    segue_step(&segue_lease_machine, &offer->lease, SEGUE_LEASE_ON_END);
     offer->why = verdict;
     segue_map_remove(&offer->handoff->offers, offer->sequence);
     segue_loop_timer_cancel(offer->handoff->agent->loop, &offer->timer);
@@ -115,6 +145,7 @@ void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
         segue_serve_end(segue_container_of(l, struct segue_serve, list),
                         SEGUE_VERDICT_STALE, why);
     offer->telling = false;
+    segue_uses_drop(offer);
     segue_offer_settle(offer);
 }
 
@@ -141,15 +172,16 @@ static enum segue_status mint(struct segue_agent *agent, void *arg)
     offer->handoff = h;
     offer->sequence = ++h->minted;
     offer->tokens = m->opts->tokens;
-    offer->uses = m->opts->uses ? m->opts->uses : 1;
+    offer->uses = offer->left = m->opts->uses ? m->opts->uses : 1;
     offer->hash = m->opts->hash;
     offer->lease_ns = m->opts->lease_ns ? m->opts->lease_ns : agent->opts.lease_ns;
-    offer->hold_end = segue_boot_ns() + HOLD_MAX_NS;
+    offer->hold_end = segue_boot_ns() + hold_most(offer);
     offer->user = m->opts->user;
     offer->timer.fn = lease_over;
     segue_list_init(&offer->parts);
     segue_list_init(&offer->serves);
-    segue_offer_renew(offer, false);
+    segue_list_init(&offer->taken);
+    segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
     h->live++;
     memcpy(m->out->incarnation, agent->incarnation, sizeof m->out->incarnation);
     m->out->sequence = offer->sequence;
@@ -169,20 +201,25 @@ enum segue_status segue_offer_mint(struct segue_agent *agent,
 
 /* ---- create ---- */
 
+static void become_ready(struct segue_part *part)
+{
+    part->ready = true;
+    segue_step(&segue_offer_machine, &part->offer->state, SEGUE_OFFER_ON_READY);
+    segue_serve_offered(part);
+}
+
 static void retired(struct segue_task *task)
 {
     struct segue_part *part = segue_container_of(task, struct segue_part, retired);
     struct segue_offer *offer = part->offer;
     part->waiting = false;
-    if (part->retired_status < 0 && !offer->ended)
+    if (offer->state == SEGUE_OFFER_ENDING)
+        segue_offer_settle(offer);
+    else if (part->retired_status < 0)
         segue_offer_end(offer, SEGUE_VERDICT_STALE,
                         "the producer's device failed before the blocks were written");
-    else if (offer->ended)
-        segue_offer_settle(offer);
-    else {
-        part->ready = true;
-        segue_serve_offered(part);
-    }
+    else
+        become_ready(part);
 }
 
 static void ready_seen(struct segue_wait *wait, enum segue_status status)
@@ -220,14 +257,8 @@ static enum segue_status create(struct segue_agent *agent, void *arg)
     use->open++;
     part->offer = offer;
     segue_list_push_back(&offer->parts, &part->list);
-    return SEGUE_OK;
-}
-
-static enum segue_status go(struct segue_agent *agent, void *arg)
-{
-    struct segue_part *part = arg;
-    part->ready = true;
-    segue_serve_offered(part);
+    if (!part->waiting)
+        become_ready(part);
     return SEGUE_OK;
 }
 
@@ -274,8 +305,8 @@ enum segue_status segue_offer_create(struct segue_cache *cache,
         part_discard(part);
         return status;
     }
-    if (!part->waiting)
-        return segue_agent_call(cache->agent, go, part);
+    if (!ready || ready->kind == SEGUE_SYNC_NONE)
+        return SEGUE_OK;
     /* The handle is captured here, on the caller's thread (D13). A sync that fails ends the offer. */
     status = segue_device_sync(ready->device, ready, &part->wait);
     if (status < 0) {

@@ -318,3 +318,39 @@ void segue_route_open(struct segue_route *route)
         break;
     }
 }
+
+/* ---- transcript ---- */
+
+struct explain {
+    struct segue_cache *cache;
+    const char *engine_id;
+    char *text;
+    size_t cap;
+};
+
+static enum segue_status explain(struct segue_agent *agent, void *arg)
+{
+    struct explain *e = arg;
+    segue_list_each (l, &agent->links) {
+        struct segue_link *link = segue_container_of(l, struct segue_link, list);
+        struct segue_peer *peer = link->state[SEGUE_SERVICE_HANDOFF];
+        if (!peer || strcmp(link->peer.engine_id, e->engine_id) != 0)
+            continue;
+        segue_list_each (r, &peer->routes) {
+            struct segue_route *route = segue_container_of(r, struct segue_route, list);
+            if (route->cache == e->cache && route->remote) {
+                segue_select_text(&route->selection, e->text, e->cap);
+                return SEGUE_OK;
+            }
+        }
+    }
+    return segue_fail(SEGUE_E_NOT_FOUND, "this cache has not met engine %s yet",
+                      e->engine_id);
+}
+
+enum segue_status segue_path_explain(struct segue_cache *cache, const char *engine_id,
+                                     char *text, size_t cap)
+{
+    return segue_agent_call(cache->agent, explain,
+                            &(struct explain){cache, engine_id, text, cap});
+}

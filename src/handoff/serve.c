@@ -52,10 +52,11 @@ void segue_serve_settle(struct segue_serve *serve)
 }
 
 /* The link hears no more of it. */
-static void over(struct segue_serve *serve)
+static void over(struct segue_serve *serve, enum segue_serve_event why)
 {
-    if (serve->state == SEGUE_SERVE_OVER)
+    if (!segue_may(&segue_serve_machine, serve->state, why))
         return;
+    segue_step(&segue_serve_machine, &serve->state, why);
     segue_loop_timer_cancel(serve->handoff->agent->loop, &serve->park);
     if (serve->waiting)
         segue_link_wait_cancel(&serve->wait);
@@ -67,7 +68,7 @@ static void over(struct segue_serve *serve)
         segue_link_business(serve->link, -1);
     }
     serve->link = NULL;
-    serve->state = SEGUE_SERVE_OVER;
+    segue_offer_left(serve->offer);
     segue_mover_cancel(&serve->mover);
     segue_stage_cancel(&serve->feed);
     segue_serve_settle(serve);
@@ -78,12 +79,12 @@ void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
 {
     if (serve->link)
         tell(serve->handoff, serve->link, serve->pair, verdict, 0, why);
-    over(serve);
+    over(serve, SEGUE_SERVE_ON_END);
 }
 
 void segue_serve_lost(struct segue_serve *serve)
 {
-    over(serve);
+    over(serve, SEGUE_SERVE_ON_LOST);
 }
 
 void segue_serve_end_parked(struct segue_offer *offer, const struct segue_cache *cache)
@@ -106,7 +107,7 @@ static void park_over(struct segue_timer *timer)
 
 static void judge(struct segue_serve *serve)
 {
-    if (!serve->committed || serve->digesting || serve->state != SEGUE_SERVE_OPEN)
+    if (serve->digesting || serve->state != SEGUE_SERVE_COMMITTED)
         return;
     struct segue_offer *offer = serve->offer;
     if (segue_boot_ns() >= offer->lease_end) {
@@ -124,7 +125,7 @@ static void judge(struct segue_serve *serve)
                  (unsigned long long)ours, (unsigned long long)serve->commit.digest);
     }
     tell(serve->handoff, serve->link, serve->pair, verdict, ours, why);
-    over(serve);
+    over(serve, SEGUE_SERVE_ON_JUDGE);
 }
 
 static void digested(struct segue_task *task)
@@ -193,8 +194,8 @@ static enum segue_status accept_send(struct segue_serve *serve)
 static void open_serve(struct segue_serve *serve)
 {
     segue_loop_timer_cancel(serve->handoff->agent->loop, &serve->park);
-    serve->state = SEGUE_SERVE_OPEN;
-    segue_offer_renew(serve->offer, false);
+    segue_step(&segue_serve_machine, &serve->state, SEGUE_SERVE_ON_READY);
+    segue_offer_renew(serve->offer, SEGUE_LEASE_ON_RENEW);
     enum segue_status status = accept_send(serve);
     if (status >= 0 && serve->digest_mode != SEGUE_DIGEST_OFF)
         status = digest_begin(serve);
@@ -286,10 +287,15 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
         return SEGUE_E_MEMORY;
     SEGUE_TRY(segue_route_serve(link, cache, &m->geometry, &route));
     struct segue_serve *serve = serve_new(h);
-    if (!serve || segue_map_put(&peer->serves, m->pair, serve) < 0) {
+    enum segue_status status = serve ? segue_map_put(&peer->serves, m->pair, serve)
+                                     : SEGUE_E_MEMORY;
+    if (status >= 0 && (status = segue_use_claim(offer, link, m)) < 0)
+        segue_map_remove(&peer->serves, m->pair);
+    if (status < 0) {
         segue_route_release(route);
-        free(serve);
-        return SEGUE_E_MEMORY;
+        if (serve)
+            segue_list_push_back(&h->free_serves, &serve->list);
+        return status;
     }
     use->open++;
     serve->handoff = h;
@@ -309,6 +315,8 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
     serve->park.fn = park_over;
     segue_link_business(link, +1);
     segue_list_push_back(&offer->serves, &serve->list);
+    offer->open++;
+    segue_offer_renew(offer, SEGUE_LEASE_ON_CLAIM);
     if (part && part->ready)
         open_serve(serve);
     else
@@ -348,13 +356,13 @@ enum segue_status segue_serve_commit(struct segue_handoff *h, struct segue_link 
     struct segue_msg_commit m;
     SEGUE_TRY(segue_commit_read(r, &m));
     struct segue_serve *serve = find(link, m.pair);
-    if (!serve || serve->state != SEGUE_SERVE_OPEN || serve->committed) {
+    if (!serve || serve->state != SEGUE_SERVE_OPEN) {
         /* Its verdict is on the way or was given; a commit is never answered twice with valid. */
         tell(h, link, m.pair, SEGUE_VERDICT_STALE, 0, "the claim is over");
         return SEGUE_OK;
     }
     serve->commit = m;
-    serve->committed = true;
+    segue_step(&segue_serve_machine, &serve->state, SEGUE_SERVE_ON_COMMIT);
     judge(serve);
     return SEGUE_OK;
 }
@@ -366,7 +374,7 @@ enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link 
     SEGUE_TRY(segue_pair_read(r, &pair));
     struct segue_serve *serve = find(link, pair);
     if (serve)
-        over(serve);
+        over(serve, SEGUE_SERVE_ON_CANCEL);
     return SEGUE_OK;
 }
 
@@ -377,6 +385,6 @@ enum segue_status segue_serve_renew(struct segue_handoff *h, struct segue_link *
     SEGUE_TRY(segue_pair_read(r, &pair));
     struct segue_serve *serve = find(link, pair);
     if (serve)
-        segue_offer_renew(serve->offer, false);
+        segue_offer_renew(serve->offer, SEGUE_LEASE_ON_RENEW);
     return SEGUE_OK;
 }

@@ -11,7 +11,7 @@
 static void sent(struct segue_mover *mover, enum segue_status status)
 {
     struct segue_serve *serve = segue_container_of(mover, struct segue_serve, mover);
-    if (status < 0 && serve->state == SEGUE_SERVE_OPEN)
+    if (status < 0 && serve->state != SEGUE_SERVE_OVER)
         segue_serve_end(serve, SEGUE_VERDICT_LOST, segue_error_detail());
     else
         segue_serve_settle(serve);
@@ -41,7 +41,7 @@ static enum segue_status send_begin(struct segue_serve *serve,
 static void fed(struct segue_stage_half *half, enum segue_status status)
 {
     struct segue_serve *serve = segue_container_of(half, struct segue_serve, feed);
-    if (status < 0 && serve->state == SEGUE_SERVE_OPEN)
+    if (status < 0 && serve->state != SEGUE_SERVE_OVER)
         segue_serve_end(serve, SEGUE_VERDICT_LOST, segue_error_detail());
     else
         segue_serve_settle(serve);

@@ -46,6 +46,9 @@ void segue_claim_write(struct segue_writer *w, const struct segue_msg_claim *m)
     segue_writer_str16(w, m->model);
     segue_writer_str16(w, m->convention);
     segue_geometry_write(w, &m->geometry);
+    segue_writer_u64(w, m->use);
+    segue_writer_u32(w, m->counts);
+    segue_writer_u32(w, m->from);
 }
 
 enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_claim *m,
@@ -69,7 +72,13 @@ enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_clai
     if (m->first >= m->tokens || m->digest > SEGUE_DIGEST_FULL ||
         m->way > SEGUE_WAY_PACKED || m->row >= SEGUE_ROWS_MAX)
         return malformed("claim");
-    return segue_geometry_read(r, &m->geometry, layers, SEGUE_WIRE_LAYERS_MAX);
+    SEGUE_TRY(segue_geometry_read(r, &m->geometry, layers, SEGUE_WIRE_LAYERS_MAX));
+    m->use = segue_reader_u64(r);
+    m->counts = segue_reader_u32(r);
+    m->from = segue_reader_u32(r);
+    if (m->counts == 0)
+        return malformed("claim");
+    return whole(r, "claim");
 }
 
 enum segue_status segue_accept_write(struct segue_writer *w, uint64_t pair,
@@ -156,6 +165,8 @@ void segue_end_write(struct segue_writer *w, const struct segue_msg_end *m)
     segue_offer_id_write(w, &m->offer);
     segue_writer_u64(w, m->group);
     segue_writer_u8(w, m->verdict);
+    segue_writer_bytes(w, m->hash.bytes, sizeof m->hash.bytes);
+    segue_writer_u32(w, m->counts);
 }
 
 enum segue_status segue_end_read(struct segue_reader *r, struct segue_msg_end *m)
@@ -163,7 +174,9 @@ enum segue_status segue_end_read(struct segue_reader *r, struct segue_msg_end *m
     segue_offer_id_read(r, &m->offer);
     m->group = segue_reader_u64(r);
     m->verdict = segue_reader_u8(r);
-    if (m->verdict > SEGUE_VERDICT_CANCELLED)
+    segue_reader_copy(r, m->hash.bytes, sizeof m->hash.bytes);
+    m->counts = segue_reader_u32(r);
+    if (m->verdict > SEGUE_VERDICT_CANCELLED || (!r->failed && m->counts == 0))
         return malformed("end");
     return whole(r, "end");
 }

@@ -39,6 +39,10 @@ struct segue_msg_claim {
     uint32_t credits; /* packed: slots the producer may fill before one is given back */
     char model[128], convention[128];
     struct segue_geometry geometry; /* of the consumer's cache */
+    uint64_t
+        use; /* the consumer's group; with its incarnation the name of the use (R9) */
+    uint32_t counts; /* uses it takes: one, or one a sibling */
+    uint32_t from;   /* the consumer's cache id */
 };
 
 struct segue_run { /* blocks start, start + 1, ..., start + count - 1 */
@@ -69,7 +73,10 @@ struct segue_msg_verdict {
 struct segue_msg_end {
     struct segue_offer_id offer;
     uint64_t group;
-    uint8_t verdict; /* of the group */
+    uint8_t verdict; /* of the group; NONE: it never claimed (R10) */
+    struct segue_prompt_hash
+        hash;        /* must be the offer's: a crossed ticket ends nothing */
+    uint32_t counts; /* as in its claims */
 };
 
 void segue_claim_write(struct segue_writer *w, const struct segue_msg_claim *m);

@@ -89,15 +89,29 @@ static struct segue_msg_claim honest_claim(const struct segue_ticket *ticket, si
         .model = "test-model",
         .convention = "rope:half",
         .geometry = innocent.cache[0]->geometry,
+        .use = 5,
+        .counts = 1,
+        .from = 3,
     };
     return m;
 }
 
+/* It may be claimed by everybody. */
 static struct segue_ticket offered(void)
 {
+    struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
+    opts.tokens = TOKENS;
+    opts.hash = prompt_of(SALT);
+    opts.uses = UINT32_MAX;
     engine_blocks(&prey, SALT, from, engine_needs(&prey, TOKENS));
     engine_fill(&prey, from, 0, TOKENS, SALT);
-    return engine_offer(&prey, from, TOKENS, SALT);
+    struct segue_offer_id id;
+    struct segue_ticket ticket;
+    assert_ok(segue_offer_mint(prey.agent, &opts, &id));
+    assert_ok(
+        segue_offer_create(prey.cache[0], &id, from, engine_needs(&prey, TOKENS), NULL));
+    assert_ok(segue_offer_ticket(prey.agent, &id, &ticket));
+    return ticket;
 }
 
 static void send_claim(int fd, const struct segue_msg_claim *m)
@@ -328,6 +342,52 @@ static void claims_out_of_turn(void **state)
     others_are_served();
 }
 
+/* R9: within a use a cache claims once. R3: an END with another prompt's hash, or of a use nobody took, ends no offer that is
+ * being claimed. */
+static void uses_that_lie(void **state)
+{
+    uint8_t body[4096];
+    char why[256];
+    struct segue_ticket ticket = engine_offer(&prey, from, TOKENS, SALT);
+    struct segue_msg_claim m = honest_claim(&ticket, 0, SEGUE_WAY_MAPPED);
+    m.digest = SEGUE_DIGEST_OFF;
+    int fd = greet();
+    send_claim(fd, &m);
+    hear(fd, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_ACCEPT, body, sizeof body);
+    m.pair = 8;
+    send_claim(fd, &m);
+    assert_int_equal(verdict_on(fd, why), SEGUE_VERDICT_REFUSED);
+    if (!strstr(why, "has claimed offer"))
+        fail_msg("%s", why);
+    m.from = 4; /* another rank of the same engine */
+    send_claim(fd, &m);
+    hear(fd, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_ACCEPT, body, sizeof body);
+    struct segue_msg_end ends[] = {
+        {ticket.id, m.use, SEGUE_VERDICT_VALID, prompt_of(99), 1},
+        {ticket.id, 77, SEGUE_VERDICT_VALID, ticket.hash, 1},
+        {ticket.id, 77, SEGUE_VERDICT_NONE, ticket.hash, UINT32_MAX},
+        {ticket.id, 77, SEGUE_VERDICT_CANCELLED, ticket.hash, 1},
+    };
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        struct segue_writer w = segue_writer_make(body, sizeof body);
+        segue_end_write(&w, &ends[i]);
+        handoff(fd, SEGUE_FRAME_END, &w);
+    }
+    m.pair = 9;
+    m.use = 6;
+    send_claim(fd, &m);
+    assert_int_equal(verdict_on(fd, why), SEGUE_VERDICT_REFUSED);
+    if (!strstr(why, "may be claimed 1 times, and has been"))
+        fail_msg("%s", why);
+    struct segue_writer w = segue_writer_make(body, sizeof body);
+    segue_commit_write(&w, &(struct segue_msg_commit){7, 0, 0});
+    handoff(fd, SEGUE_FRAME_COMMIT, &w);
+    assert_int_equal(verdict_on(fd, why), SEGUE_VERDICT_VALID);
+    close(fd);
+    engine_event(&prey, SEGUE_EVENT_OFFER_ENDED, PATIENCE_S);
+    others_are_served();
+}
+
 struct count {
     size_t serves, routes;
 };
@@ -373,7 +433,7 @@ static void claims_without_end(void **state)
         int fd = greet(), refused = 0, sent = 2 * SEGUE_PEER_CLAIMS_MAX;
         m.digest = SEGUE_DIGEST_OFF;
         for (int i = 1; i <= sent; i++) {
-            m.pair = (uint64_t)i;
+            m.pair = m.use = (uint64_t)i;
             if (!kept) { /* another shape each time */
                 m.geometry.layout.k.layer += 64;
                 m.geometry.layout.v.layer += 64;
@@ -401,6 +461,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test_setup_teardown(cut_messages, open_prey, close_prey),
     cmocka_unit_test_setup_teardown(noise, open_prey, close_prey),
     cmocka_unit_test_setup_teardown(claims_out_of_turn, open_prey, close_prey),
+    cmocka_unit_test_setup_teardown(uses_that_lie, open_prey, close_prey),
     cmocka_unit_test_setup_teardown(claims_without_end, open_prey, close_prey),
 };
 

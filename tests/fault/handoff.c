@@ -188,6 +188,41 @@ static struct segue_ticket offer_briefly(struct engine *p, uint32_t tokens, uint
     return ticket;
 }
 
+/* R9: the use of a dead claimant is given back: another engine claims with the same ticket while the offer lives. */
+static void a_dead_claimant_gives_its_use_back(void **state)
+{
+    for (size_t i = 0; i < n_ways; i++) {
+        struct child d = child_fork(&ways[i], false), next = child_fork(&ways[i], false);
+        struct engine p;
+        struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
+        struct segue_offer_id id;
+        struct segue_ticket ticket;
+        way_open(&p, &ways[i], true);
+        child_do(&d, CHILD_OPEN, 0, 0, NULL);
+        child_do(&next, CHILD_OPEN, 0, 0, NULL);
+        opts.tokens = 100;
+        opts.hash = prompt_of(4);
+        opts.lease_ns = 60000000000u;
+        engine_blocks(&p, 1, blocks, engine_needs(&p, 100));
+        engine_fill(&p, blocks, 0, 100, 4);
+        assert_ok(segue_offer_mint(p.agent, &opts, &id));
+        assert_ok(segue_offer_ticket(p.agent, &id, &ticket));
+        child_do(&d, CHILD_CLAIM, 100, 4, &ticket); /* parked: no blocks are named yet */
+        sleep_for(0.2);
+        child_end(&d, SIGKILL);
+        sleep_for(0.2);
+        child_do(&next, CHILD_CLAIM, 100, 4, &ticket);
+        assert_ok(
+            segue_offer_create(p.cache[0], &id, blocks, engine_needs(&p, 100), NULL));
+        struct answer a = child_do(&next, CHILD_SETTLE, 100, 4, NULL);
+        assert_int_equal(a.verdict, SEGUE_VERDICT_VALID);
+        assert_int_equal(a.differs, 0);
+        engine_event(&p, SEGUE_EVENT_OFFER_ENDED, PATIENCE);
+        child_end(&next, 0);
+        engine_close(&p);
+    }
+}
+
 static void consumer_dies(const struct way *way, enum moment moment, double share)
 {
     struct child d = child_fork(way, false), next = child_fork(way, false);
@@ -296,6 +331,7 @@ static void a_restarted_producer_makes_tickets_stale(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_killed_producer_is_lost),
     cmocka_unit_test(a_killed_consumer_gives_the_blocks_back),
+    cmocka_unit_test(a_dead_claimant_gives_its_use_back),
     cmocka_unit_test(a_stopped_producer_is_timed_out),
     cmocka_unit_test(a_restarted_producer_makes_tickets_stale),
 };

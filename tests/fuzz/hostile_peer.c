@@ -87,6 +87,9 @@ static uint32_t claim_body(const struct prey *prey, struct program *p)
         .model = "m",
         .convention = "c",
         .geometry = prey->cache->geometry,
+        .use = 9,
+        .counts = 1,
+        .from = pair % 4u,
     };
     struct segue_writer w = segue_writer_make(body, sizeof body);
     segue_claim_write(&w, &m);
@@ -145,7 +148,7 @@ static uint32_t small_body(struct peer *peer, const struct prey *prey, struct pr
     struct segue_writer w = segue_writer_make(body, sizeof body);
     struct segue_msg_commit commit = {pair, PREY_BYTES / 2, peer->digest};
     struct segue_msg_verdict verdict = {pair, 1 + next(p) % 7u, 0, "said so"};
-    struct segue_msg_end end = {prey->ticket.id, 9, next(p) % 8u};
+    struct segue_msg_end end = {prey->ticket.id, 9, next(p) % 8u, prey->ticket.hash, 1};
     if (type == SEGUE_FRAME_COMMIT)
         segue_commit_write(&w, &commit);
     else if (type == SEGUE_FRAME_VERDICT)

@@ -75,6 +75,9 @@ static struct segue_msg_claim sample(void)
                                 .way = 2,
                                 .wire_tokens = 64,
                                 .credits = 4,
+                                .use = 21,
+                                .counts = 3,
+                                .from = 5,
                                 .model = "m",
                                 .convention = "rope:half"};
     m.geometry = (struct segue_geometry){
@@ -100,6 +103,9 @@ static void claim_round_trip(void **state)
     assert_string_equal(back.convention, "rope:half");
     assert_int_equal(back.geometry.head_first, 2);
     assert_int_equal(back.geometry.layout.block_tokens, 16);
+    assert_int_equal(back.use, 21);
+    assert_int_equal(back.counts, 3);
+    assert_int_equal(back.from, 5);
     for (size_t cut = 0; cut < w.len; cut++) {
         r = segue_reader_make(body, cut);
         if (segue_claim_read(&r, &back, layers) >= 0)
@@ -113,7 +119,7 @@ static void claim_round_trip(void **state)
 static void claims_out_of_range(void **state)
 {
     struct segue_msg_claim back;
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 6; i++) {
         struct segue_msg_claim m = sample();
         uint8_t body[2048];
         m.first = i == 0 ? 101 : m.first;
@@ -121,6 +127,7 @@ static void claims_out_of_range(void **state)
         m.digest = i == 1 ? 3 : m.digest;
         m.row = i == 2 ? 8 : m.row;
         m.way = i == 3 ? 3 : m.way;
+        m.counts = i == 5 ? 0 : m.counts;
         struct segue_writer w = segue_writer_make(body, sizeof body);
         segue_claim_write(&w, &m);
         struct segue_reader r = segue_reader_make(body, w.len);
