@@ -178,6 +178,12 @@ static int read_handoff(const struct fields *f, struct api_params *p,
                         "this engine does not %s; start it with --role %s",
                         prefill ? "prefill for others" : "decode what others prefilled",
                         prefill ? "prefill" : "decode");
+    const json_t *segue = NULL;
+    if (field_object(&inner, "segue", &segue) != 0)
+        return -1;
+    struct fields asked = {segue, f->error};
+    if (prefill && segue && field_uint(&asked, "uses", 1, USES_MOST, &p->uses) != 0)
+        return -1;
     p->role = prefill ? REQUEST_PREFILL : REQUEST_DECODE;
     p->kv_params = json_dumps(kv, JSON_COMPACT);
     if (p->kv_params == NULL)
@@ -206,7 +212,7 @@ static int read_lengths(const struct fields *f, struct api_params *p,
 int api_params_read(struct api_params *p, const struct api *api, const char *body,
                     size_t length, bool chat, struct api_error *error)
 {
-    *p = (struct api_params){.chat = chat, .n = 1};
+    *p = (struct api_params){.chat = chat, .n = 1, .uses = 1};
     if (parse_body(p, body, length, error) != 0)
         return -1;
     struct fields f = {p->root, error};

@@ -7,7 +7,7 @@
 
 #include <jansson.h>
 
-enum { STOPS_MOST = 16, STOP_TOKENS_MOST = 64, N_MOST = 16 };
+enum { STOPS_MOST = 16, STOP_TOKENS_MOST = 64, N_MOST = 16, USES_MOST = 4096 };
 
 struct api_params {
     json_t *root; /* what the strings below lie in */
@@ -28,6 +28,7 @@ struct api_params {
     uint32_t stop_token_count;
     const char *cache_salt; /* NULL: none */
     enum request_role role;
+    uint32_t uses;   /* prefill: how many answers will be decoded from its offer */
     char *kv_params; /* JSON text; NULL: none */
 };
 

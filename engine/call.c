@@ -296,6 +296,7 @@ static void choice_open(struct call *call, uint32_t index)
         .role = index == 0 ? p->role : REQUEST_WHOLE,
         .params = p->kv_params,
         .name = exchange_id(call->exchange),
+        .answers = p->role == REQUEST_PREFILL ? p->uses : p->n,
         .token = on_token,
         .ended = on_end,
         .user = c,

@@ -19,6 +19,8 @@ struct connector_prompt {
     const char *salt;   /* cache salt, NULL: none */
     const char *params; /* the request's kv_transfer_params, JSON text */
     const char *name;   /* what the client calls the request, for reports only */
+    uint32_t
+        answers; /* that will be decoded from it: uses to offer, siblings that share a load */
 };
 
 /* Return values: 0, or -1 with a sentence in engine_error(). `request` is the scheduler's

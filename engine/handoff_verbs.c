@@ -43,6 +43,7 @@ static int arrive(void *connector, uint64_t request,
     struct segue_group_opts opts = SEGUE_GROUP_OPTS_INIT;
     opts.ranks = h->opts.tp;
     opts.tokens = prompt->count;
+    opts.siblings = prompt->answers;
     opts.digest = h->opts.digest;
     handoff_prompt_hash(prompt, &opts.hash);
     if (h->opts.corrupt == HANDOFF_CROSS) /* as if two tickets had been crossed */
@@ -165,6 +166,7 @@ static void drop(void *connector, const char *params)
         return;
     opts.ranks = h->opts.tp;
     opts.tokens = ticket.tokens;
+    opts.siblings = ticket.uses;
     opts.hash = ticket.hash;
     if (segue_group_open(h->agent, &ticket, &opts, &group) >= 0)
         (void)segue_group_close(h->agent, group);
@@ -208,6 +210,7 @@ static int offer(void *connector, uint64_t request, const struct connector_promp
         return -1;
     struct segue_offer_opts opts = SEGUE_OFFER_OPTS_INIT;
     opts.tokens = prompt->count;
+    opts.uses = prompt->answers;
     opts.user = item;
     handoff_prompt_hash(prompt, &opts.hash);
     item->offers = true;

@@ -57,6 +57,7 @@ struct request {
     enum request_role role;
     const char *params; /* kv_transfer_params as JSON text; NULL with REQUEST_WHOLE */
     const char *name;   /* what the client calls it, for reports only; may be NULL */
+    uint32_t answers;   /* to its prompt, this request's and its siblings'; 0: one */
 
     /* Called on the scheduler's thread; must not block, and must not wait for it. `token`
      * returns false to stop. Nothing is called after `ended`. */

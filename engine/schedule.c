@@ -65,9 +65,7 @@ static void add_decodes(struct scheduler *s, bool *preempted)
 
 static void start_load(struct scheduler *s, struct sequence *q)
 {
-    struct connector_prompt prompt = {q->request->prompt, q->request->prompt_count,
-                                      q->request->cache_salt, q->request->params,
-                                      q->request->name};
+    struct connector_prompt prompt = sequence_prompt(q);
     if (s->opts.connector->load(s->opts.connector_user, q->id, &prompt, q->blocks,
                                 q->block_count, q->computed) != 0) {
         sequence_fail(s, q, SEGUE_VERDICT_REFUSED, engine_error());

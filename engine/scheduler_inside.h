@@ -99,6 +99,9 @@ void sequence_seal(struct scheduler *scheduler, struct sequence *sequence);
 /* Gives back all blocks but the first `keep`. */
 void sequence_drop(struct scheduler *scheduler, struct sequence *sequence, uint32_t keep);
 
+/* What the connector is told of it; borrowed from the request. */
+struct connector_prompt sequence_prompt(const struct sequence *sequence);
+
 /* Ends the request: tells the connector and the submitter, gives back what can be given
  * back, frees the sequence unless blocks are still held. */
 void sequence_finish(struct scheduler *scheduler, struct sequence *sequence,

@@ -8,11 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct connector_prompt prompt_of(const struct sequence *q)
+struct connector_prompt sequence_prompt(const struct sequence *q)
 {
     const struct request *request = q->request;
-    return (struct connector_prompt){request->prompt, request->prompt_count,
-                                     request->cache_salt, request->params, request->name};
+    return (struct connector_prompt){
+        request->prompt, request->prompt_count, request->cache_salt,
+        request->params, request->name,         request->answers ? request->answers : 1};
 }
 
 static void detach(struct scheduler *s, struct sequence *q)
@@ -26,7 +27,7 @@ static void detach(struct scheduler *s, struct sequence *q)
 /* Offers the prompt's blocks; false when there is no offer, with the reason in *message. */
 static bool offer(struct scheduler *s, struct sequence *q, char **params)
 {
-    struct connector_prompt prompt = prompt_of(q);
+    struct connector_prompt prompt = sequence_prompt(q);
     uint32_t size = s->opts.block_tokens;
     sequence_drop(s, q, (prompt.count + size - 1) / size);
     *params = NULL;
@@ -143,7 +144,7 @@ void sequence_arrive(struct scheduler *s, struct sequence *q)
     }
     if (q->role != REQUEST_DECODE)
         return;
-    struct connector_prompt prompt = prompt_of(q);
+    struct connector_prompt prompt = sequence_prompt(q);
     if (s->opts.connector->arrive(s->opts.connector_user, q->id, &prompt) != 0)
         sequence_fail(s, q, SEGUE_VERDICT_REFUSED, engine_error());
     else

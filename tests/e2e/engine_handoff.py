@@ -39,8 +39,9 @@ class HandOff(unittest.TestCase):
             engine.__exit__()
         cls.folder.cleanup()
 
-    def ticket(self, prompt):
-        answer = self.prefill.complete(prompt, max_tokens=1, kv_transfer_params=PREFILL)
+    def ticket(self, prompt, **segue):
+        params = {**PREFILL, "segue": segue} if segue else PREFILL
+        answer = self.prefill.complete(prompt, max_tokens=1, kv_transfer_params=params)
         self.assertEqual(answer["choices"][0]["finish_reason"], "length")
         self.assertTrue(answer["kv_transfer_params"]["do_remote_prefill"])
         return answer["kv_transfer_params"]
@@ -73,11 +74,42 @@ class HandOff(unittest.TestCase):
             list(pool.map(one, range(24)))
 
     def test_siblings_share_one_use(self):
-        prompt = "siblings " + TEXT
-        answer = self.decode.complete(prompt, max_tokens=5, n=3,
-                                      kv_transfer_params=self.ticket(prompt))
-        want = self.alone.tokens(prompt, max_tokens=5)
-        self.assertEqual([c["token_ids"] for c in answer["choices"]], [want] * 3)
+        for uses in ({}, {"uses": 3}):  # as a router that does not ask, and one that does
+            self.prefill.wait_idle()
+            began = time.monotonic()
+            prompt = f"siblings {uses} {TEXT}"
+            ticket = self.ticket(prompt, **uses)
+            self.assertEqual(ticket["segue"]["uses"], uses.get("uses", 1))
+            answer = self.decode.complete(prompt, max_tokens=5, n=3,
+                                          kv_transfer_params=ticket)
+            want = self.alone.tokens(prompt, max_tokens=5)
+            self.assertEqual([c["token_ids"] for c in answer["choices"]], [want] * 3)
+            self.prefill.wait_idle()
+            self.assertLess(time.monotonic() - began, 15)  # the lease alone is 20 s
+
+    def test_uses_out_of_range_are_refused(self):
+        for uses in (0, -1, 10 ** 9, "two"):
+            status, _ = self.prefill.post("/v1/completions", {
+                "prompt": TEXT, "max_tokens": 1,
+                "kv_transfer_params": {**PREFILL, "segue": {"uses": uses}}})
+            self.assertEqual(status, 400)
+
+    def test_two_uses_are_good_for_two_engines(self):
+        """R9: the same ticket decodes on two engines, and is no good for a third request."""
+        prompt = "twice " + TEXT
+        ticket = self.ticket(prompt, uses=2)
+        want = self.alone.tokens(prompt, max_tokens=4)
+        with Engine("--role", "decode", "--engine-id", "d2", "--ipc-dir",
+                    self.folder.name) as other:
+            for engine in (self.decode, other):
+                self.assertEqual(
+                    engine.tokens(prompt, max_tokens=4, kv_transfer_params=ticket), want)
+            self.prefill.wait_idle()
+            with Engine("--role", "decode", "--engine-id", "d3", "--ipc-dir",
+                        self.folder.name) as third:
+                status, answer = third.post("/v1/completions", {
+                    "prompt": prompt, "kv_transfer_params": ticket})
+            self.assertEqual((status, answer["error"]["code"]), (503, "kv_stale"))
 
     def test_another_prompt_is_refused(self):
         params = self.ticket("mine " + TEXT)
