@@ -107,6 +107,7 @@ static int open_caches(struct engine *e)
         .kv_heads = config->kv_heads,
         .digest = e->opts.digest,
         .corrupt = e->opts.corrupt,
+        .fault = e->opts.fault,
     };
     return handoff_open(&e->handoff, &opts, e->caches);
 }

@@ -34,6 +34,7 @@ struct engine_opts {
     const char *require, *exclude;   /* paths of hand-offs; NULL: any */
     enum segue_digest digest;        /* what claims ask for */
     enum handoff_corrupt corrupt;    /* a negative control */
+    const char *fault;               /* text of a fault schedule, for tests; NULL: none */
 };
 
 /* What an engine that runs says about itself; borrowed from it. */

@@ -218,9 +218,9 @@ int handoff_open(struct handoff **out, const struct handoff_opts *opts,
     agent.require = opts->require;
     agent.exclude = opts->exclude;
     agent.mover_threads = opts->mover_threads;
-    agent.fault = opts->corrupt == HANDOFF_FLIP   ? SEGUE_FAULT_FLIP
-                  : opts->corrupt == HANDOFF_SWAP ? SEGUE_FAULT_SWAP
-                                                  : SEGUE_FAULT_NONE;
+    agent.fault = opts->corrupt == HANDOFF_FLIP   ? "* arrived#* flip"
+                  : opts->corrupt == HANDOFF_SWAP ? "* named#* swap"
+                                                  : opts->fault;
     int bad = segue_agent_create(&agent, &h->agent) < 0 ? fail_segue("the agent") : 0;
     if (!bad && segue_device_find(h->agent, opts->device, &h->device) < 0)
         bad = fail_segue("the device");

@@ -35,6 +35,7 @@ struct handoff_opts {
     uint32_t mover_threads;        /* 0: 1 */
     enum segue_digest digest;      /* what this engine's claims ask for */
     enum handoff_corrupt corrupt;
+    const char *fault; /* a fault schedule, for tests; NULL: none */
 };
 
 /* Starts an agent, allocates the memory of all `caches` (planned; opts->tp of them) on the device and sets their bases to

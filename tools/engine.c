@@ -17,13 +17,13 @@ struct options {
     bool json, help;
 };
 
-enum kind { TEXT, COUNT, PORT, SIZE, FLAG, ROLE, ORDER, DTYPE, WORD };
+enum kind { TEXT, CONTENT, COUNT, PORT, SIZE, FLAG, ROLE, ORDER, DTYPE, WORD };
 
 struct row {
     const char *name;
     enum kind kind;
     size_t at;
-    const char *argument, *help;
+    const char *argument, *help; /* help NULL: made for tests, not listed */
 };
 
 #define ENGINE(member) offsetof(struct options, engine.member)
@@ -68,6 +68,7 @@ static const struct row rows[] = {
      "how much of what arrives is proved by hash (off)"},
     {"--corrupt", WORD, ENGINE(corrupt), "off|flip|swap|cross",
      "break every hand-off on purpose: a negative control (off)"},
+    {"--fault", CONTENT, ENGINE(fault), "FILE", NULL},
     {"--json", FLAG, offsetof(struct options, json), NULL,
      "say host, port, pid and model as JSON on stdout"},
     {"--help", FLAG, offsetof(struct options, help), NULL, "this list"},
@@ -79,6 +80,8 @@ static void usage(FILE *out)
                  "Serves the OpenAI API over one model. SIGTERM ends it.\n\n");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char left[40];
+        if (rows[i].help == NULL)
+            continue;
         snprintf(left, sizeof left, "%s %s", rows[i].name,
                  rows[i].argument != NULL ? rows[i].argument : "");
         fprintf(out, "  %-26s %s\n", left, rows[i].help);
@@ -136,6 +139,23 @@ static int word(const struct row *row, const char *text, uint32_t *out)
     return engine_fail("%s is one of %s, not '%s'", row->name, row->argument, text);
 }
 
+/* What a file says, kept as long as the program runs. */
+static int content(const char *name, const char *path, const char **out)
+{
+    enum { MOST = 1 << 16 };
+    static char room[MOST];
+    FILE *file = fopen(path, "re");
+    if (file == NULL)
+        return engine_fail("%s: cannot open %s: %s", name, path, strerror(errno));
+    size_t n = fread(room, 1, sizeof room, file);
+    fclose(file);
+    if (n == sizeof room || memchr(room, '\0', n) != NULL)
+        return engine_fail("%s: %s is no text of less than %d bytes", name, path, MOST);
+    room[n] = '\0';
+    *out = room;
+    return 0;
+}
+
 static int role(const char *text, enum engine_role *out)
 {
     static const char *const names[] = {"both", "prefill", "decode"};
@@ -155,6 +175,8 @@ static int set(struct options *options, const struct row *row, const char *text)
     case TEXT:
         *(const char **)at = text;
         return 0;
+    case CONTENT:
+        return content(row->name, text, at);
     case COUNT:
         if (number(row->name, text, 1, UINT32_MAX / 2, &n) != 0)
             return -1;

@@ -19,13 +19,6 @@ extern "C" {
 
 typedef struct segue_agent segue_agent;
 
-/* Breaks hand-offs on purpose, so that it can be shown that they are caught. */
-enum segue_fault {
-    SEGUE_FAULT_NONE = 0,
-    SEGUE_FAULT_FLIP, /* consumer: flips a bit of what has arrived */
-    SEGUE_FAULT_SWAP, /* producer: its first two blocks in each other's place */
-};
-
 struct segue_agent_opts {
     size_t
         size; /* sizeof, set by SEGUE_AGENT_OPTS_INIT; zero in any other field means its default */
@@ -46,7 +39,8 @@ struct segue_agent_opts {
     uint64_t connect_ns; /* deadline of a first contact; default 2 s */
     uint64_t claim_ns;   /* deadline of a claim that names none; default 30 s */
     uint64_t idle_ns;    /* a link without business is closed after this; default 60 s */
-    uint32_t fault; /* enum segue_fault: a negative control, for tests and demos only */
+    const char *fault;   /* a fault schedule (docs/faults.md), for tests and demos only;
+                            default: none */
     const char *
         key; /* file of the cluster key (segue/key.h), read again when it changes; default: none */
     uint64_t

@@ -2,12 +2,14 @@
 /* An agent's beginning, its thread, and its end. */
 #include "agent/agent.h"
 #include "agent/control.h"
+#include "agent/fault.h"
 #include "agent/link.h"
 #include "agent/options.h"
 #include "agent/trust.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "transport/fault.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -166,6 +168,15 @@ static void open_transports(struct segue_agent *agent)
         }
 }
 
+static enum segue_status plan_faults(struct segue_agent *agent)
+{
+    SEGUE_TRY(segue_agent_faults_open(agent));
+    for (size_t row = 0; agent->faults && row < SEGUE_ROWS_MAX; row++)
+        if (agent->transports[row])
+            SEGUE_TRY(segue_transport_add_faults(agent->transports[row], agent->faults));
+    return SEGUE_OK;
+}
+
 static void free_agent(struct segue_agent *agent)
 {
     if (agent->control)
@@ -179,6 +190,7 @@ static void free_agent(struct segue_agent *agent)
     segue_events_close(&agent->events);
     segue_trust_close(agent);
     segue_agent_options_free(&agent->opts);
+    segue_faults_release(agent->faults);
     free(agent);
 }
 
@@ -192,6 +204,7 @@ static enum segue_status open_parts(struct segue_agent *agent)
     SEGUE_TRY(segue_device_open(&host, &agent->devices[0]));
     agent->n_devices = 1;
     open_transports(agent);
+    SEGUE_TRY(plan_faults(agent));
     SEGUE_TRY(segue_control_open(agent));
     return start_thread(agent);
 }

@@ -25,6 +25,7 @@
 
 struct segue_link;
 struct segue_frame;
+struct segue_faults;
 
 /* A user of the control links: cache descriptions, hand-offs, staging. `type` is the
  * frame header's service. */
@@ -63,6 +64,7 @@ struct segue_agent {
     struct segue_service *services[SEGUE_SERVICES_MAX]; /* by type; NULL: none */
     struct segue_list links;
     uint32_t n_links;
+    struct segue_faults *faults; /* NULL: none are planned */
     struct segue_events events;
     struct segue_trust *trust;     /* keys (trust.c) */
     struct segue_control *control; /* listeners and dialling (control.c) */

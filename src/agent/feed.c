@@ -2,6 +2,7 @@
 /* The producer's half of the packed way: gathers pieces into slots, as many ahead as it has credits. */
 #include "agent/stage_inside.h"
 
+#include "agent/fault.h"
 #include "base/bytes.h"
 #include "base/status.h"
 
@@ -38,6 +39,7 @@ void segue_feed_copied(struct segue_stage_half *half)
     half->lane = NULL;
     if (!half->connection) {
         lane->state = SEGUE_LANE_FULL;
+        segue_link_fault_piece(half->link, lane->piece + 1, half->pieces->count);
         segue_stage_send(half, SEGUE_FRAME_FULL, lane->piece, (uint32_t)lane->slot);
     } else {
         enum segue_status status = segue_lane_stream(half, lane, SEGUE_OP_SEND,

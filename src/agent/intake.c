@@ -2,6 +2,7 @@
 /* The consumer's half of the packed way: scatters pieces out of slots, in order, and gives the slots back. */
 #include "agent/stage_inside.h"
 
+#include "agent/fault.h"
 #include "base/status.h"
 
 uint32_t segue_stage_credits(uint32_t pieces)
@@ -70,6 +71,8 @@ void segue_intake_copied(struct segue_stage_half *half)
 {
     struct segue_lane_slot *lane = half->lane;
     half->lane = NULL;
+    if (!half->connection)
+        segue_link_fault_piece(half->link, lane->piece + 1, half->pieces->count);
     if (!half->connection)
         segue_stage_send(half, SEGUE_FRAME_FREE, lane->piece, (uint32_t)lane->slot);
     segue_lane_drop(half, lane);

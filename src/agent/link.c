@@ -11,6 +11,7 @@
  */
 #include "agent/link.h"
 #include "agent/control.h"
+#include "agent/fault.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/stream.h"
@@ -26,6 +27,7 @@ void segue_link_fail(struct segue_link *link, enum segue_status status, const ch
 static void free_link(struct segue_link *link)
 {
     segue_link_io_close(&link->io);
+    segue_link_fault_free(link);
     segue_fd_close(&link->pidfd);
     segue_list_remove(&link->list);
     link->agent->n_links--;
@@ -129,14 +131,12 @@ static enum segue_status on_link_frame(struct segue_link *link,
     }
 }
 
-static enum segue_status on_frame(struct segue_link_io *io, struct segue_frame *frame)
+enum segue_status segue_link_dispatch(struct segue_link *link, struct segue_frame *frame)
 {
-    struct segue_link *link = io->user;
     bool greeting = frame->service == SEGUE_SERVICE_LINK &&
                     frame->type == SEGUE_LINK_HELLO;
     bool refusal = frame->service == SEGUE_SERVICE_LINK &&
                    frame->type == SEGUE_LINK_ERROR;
-    link->used_ns = segue_now_ns();
     if (!link->up && refusal)
         return on_peer_error(link, frame);
     if (!link->up)
@@ -150,6 +150,15 @@ static enum segue_status on_frame(struct segue_link_io *io, struct segue_frame *
     return service ? service->frame(service, link, frame) : SEGUE_OK;
 }
 
+static enum segue_status on_frame(struct segue_link_io *io, struct segue_frame *frame)
+{
+    struct segue_link *link = io->user;
+    link->used_ns = segue_now_ns();
+    if (link->agent->faults && segue_link_fault_receive(link, frame))
+        return SEGUE_OK;
+    return segue_link_dispatch(link, frame);
+}
+
 enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint8_t type,
                                   const void *body, uint32_t len, const int *fds,
                                   uint32_t n_fds)
@@ -158,6 +167,12 @@ enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint
     if (link->closing || !link->connected)
         return segue_fail(SEGUE_E_LOST, "the link to %s is going down", link->name);
     link->used_ns = segue_now_ns();
+    if (link->agent->faults) {
+        const struct segue_frame frame = {service, type, body, len, (int *)(uintptr_t)fds,
+                                          n_fds};
+        if (segue_link_fault_send(link, &frame))
+            return SEGUE_OK;
+    }
     return segue_link_io_send(&link->io, &head, body, fds);
 }
 
@@ -166,6 +181,14 @@ void segue_link_business(struct segue_link *link, int change)
     assert(change >= 0 || link->business >= (uint32_t)-change);
     link->business += (uint32_t)change;
     link->used_ns = segue_now_ns();
+    if (link->worn && link->business == 0)
+        segue_link_close(link, "a data connection of it broke");
+}
+
+void segue_link_wear(struct segue_link *link)
+{
+    link->worn = true;
+    segue_link_business(link, 0);
 }
 
 /* ---- the end ---- */

@@ -30,9 +30,12 @@ struct segue_link {
     struct segue_list list; /* agent->links */
     struct segue_agent *agent;
     struct segue_hello peer;
-    int pid, pidfd;    /* from the socket's credentials */
-    bool dialled;      /* we connected; else they did */
-    bool up;           /* hello has been exchanged */
+    int pid, pidfd; /* from the socket's credentials */
+    bool dialled;   /* we connected; else they did */
+    bool up;        /* hello has been exchanged */
+    bool
+        worn; /* a connection of it broke: nothing new begins on it, and it closes without
+                  business */
     uint32_t business; /* open claims, offers being read, ...: not idle while > 0 */
     void *state[SEGUE_SERVICES_MAX]; /* a slot for each service, freed by its `forget` */
     char name[128];                  /* for sentences: "engine 'p0' (pid 12)" */
@@ -52,6 +55,7 @@ struct segue_link {
     enum segue_status status; /* why it closes, with `why` */
     char why[256];
     struct segue_task end;
+    struct segue_link_faults *faults; /* fault.c; NULL: nothing was done to it */
     uint32_t open_lanes; /* connections that have not gone yet while closing */
     void (*gone)(struct segue_link *link);
 };
@@ -109,6 +113,8 @@ struct segue_link *segue_link_new(struct segue_agent *agent);
 enum segue_status segue_link_greet(struct segue_link *link, int fd);
 /* What: frees a link that nobody has heard of yet. */
 void segue_link_discard(struct segue_link *link);
+/* What: a data connection of the link is broken: no new business. */
+void segue_link_wear(struct segue_link *link);
 /* What: segue_link_close, with a status for who waits for it. */
 void segue_link_fail(struct segue_link *link, enum segue_status status, const char *why);
 

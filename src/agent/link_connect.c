@@ -74,6 +74,12 @@ static void begin(struct segue_lane *lane)
                          segue_now_ns() + lane->link->agent->opts.connect_ns);
 }
 
+/* What a broken connection was for has ended; the next claim dials a link of its own. */
+static void on_lost(void *user)
+{
+    segue_link_wear(((struct segue_lane *)user)->link);
+}
+
 /* The stream, if any, belongs to the connection, or is closed here. */
 static enum segue_status open_connection(struct segue_lane *lane, int stream)
 {
@@ -84,7 +90,10 @@ static enum segue_status open_connection(struct segue_lane *lane, int stream)
     if (status < 0) {
         segue_fd_close(&stream);
         lane->connection = NULL;
+        return status;
     }
+    lane->connection->flight.lost_user = lane;
+    lane->connection->flight.lost = on_lost;
     return status;
 }
 

@@ -125,7 +125,8 @@ static struct segue_link *find_link(struct segue_agent *agent, const char *path,
 {
     segue_list_each (at, &agent->links) {
         struct segue_link *link = segue_container_of(at, struct segue_link, list);
-        if (link->dialled && !link->closing && strcmp(link->path, path) == 0 &&
+        if (link->dialled && !link->closing && !link->worn &&
+            strcmp(link->path, path) == 0 &&
             (!link->up || segue_link_is_awaited(wait, link)))
             return link;
     }

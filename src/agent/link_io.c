@@ -286,8 +286,12 @@ static enum segue_status take_frames(struct segue_link_io *io)
 
 static enum segue_status read_some(struct segue_link_io *io)
 {
+    if (io->not_ready && io->not_ready--)
+        return SEGUE_OK; /* its event stands: the loop comes again */
     for (int i = 0; i < TURN_READS && !io->ended; i++) {
         size_t got, n_fds = 0, room = io->in_cap - io->in_len;
+        if (io->read_most && room > io->read_most)
+            room = io->read_most;
         enum segue_status status = segue_stream_recv(io->watch.fd, io->in + io->in_len,
                                                      room, &got, io->fds + io->n_fds,
                                                      SEGUE_FRAME_FDS, &n_fds);
@@ -334,7 +338,8 @@ enum segue_status segue_link_io_open(struct segue_link_io *io, int fd)
     io->flush.fn = on_flush;
     io->flush.user = io;
     io->watch = (struct segue_watch){.fd = fd, .fn = on_socket, .user = io};
-    io->n_fds = io->in_len = io->queued = io->queued_fds = 0;
+    io->n_fds = io->in_len = io->queued = io->queued_fds = io->read_most = 0;
+    io->not_ready = 0;
     io->in = NULL;
     io->spare = NULL;
     io->failure = SEGUE_OK;

@@ -37,6 +37,8 @@ struct segue_link_io {
     struct segue_out_block *spare;
     size_t queued, queued_fds; /* in `out` */
     struct segue_task flush;
+    size_t read_most;          /* faults: bytes of one read; 0: as many as fit */
+    uint64_t not_ready;        /* faults: how many times the socket is found empty */
     enum segue_status failure; /* found while sending, told by the flush */
     char why[160];
 };

@@ -13,8 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const areas[] = {"base", "device",  "transport", "agent",
-                                    "kv",   "handoff", "engine",    "router"};
+static const char *const areas[] = {"base",    "device", "transport", "agent", "kv",
+                                    "handoff", "engine", "router",    "fault"};
 static const char *const levels[] = {"none", "error", "warn", "info", "debug"};
 #define AREAS  (sizeof areas / sizeof *areas)
 #define LEVELS (sizeof levels / sizeof *levels)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Log lines of the library: lower case, no '=', the exact cause. Areas are folder names:
- * base device transport agent kv handoff. */
+ * base device transport agent kv handoff, and fault. */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
 

@@ -63,6 +63,7 @@ void segue_claim_settle(struct segue_claim *claim)
     segue_cache_use_done(claim->cache);
     struct segue_event event = {
         .type = SEGUE_EVENT_RELEASED, .id = claim->id, .user = claim->user};
+    segue_agent_fault(h->agent, "released", SEGUE_FAULT_SAY);
     segue_events_push(&h->agent->events, &event);
     segue_map_remove(&h->claims, claim->id);
     segue_list_remove(&claim->list);
@@ -144,8 +145,6 @@ static enum segue_status choose(struct segue_claim *claim,
         if (group->caches[i].gone)
             continue;
         const struct segue_geometry *theirs = &group->caches[i].geometry;
-        if (theirs->group != ours->group)
-            continue;
         if (theirs->heads_total != ours->heads_total ||
             theirs->layers_total != ours->layers_total)
             return segue_fail(SEGUE_E_MISMATCH,
@@ -275,8 +274,7 @@ static enum segue_status fill(struct segue_handoff *h, struct segue_claim *claim
 {
     claim->group = group;
     claim->cache = p->cache;
-    claim->first = segue_geometry_first(&p->cache->geometry, group->ticket.tokens,
-                                        p->opts->first);
+    claim->first = p->opts->first;
     claim->user = p->opts->user;
     claim->retired.fn = retired;
     claim->wait.done = writable_seen;

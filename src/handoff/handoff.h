@@ -14,6 +14,7 @@
 
 #include <segue/claim.h>
 #include "agent/agent.h"
+#include "agent/fault.h"
 #include "agent/link.h"
 #include "agent/mover.h"
 #include "agent/select.h"
@@ -39,10 +40,10 @@ struct segue_handoff {
     struct segue_map offers;                /* sequence -> segue_offer, while claimable */
     struct segue_map groups, claims, pairs; /* id -> object */
     struct segue_list free_claims, free_pairs, free_serves, free_uses;
-    size_t live;               /* offers, groups and serves not yet freed: idle when 0 */
-    uint8_t *frame;            /* room to build one frame */
-    struct segue_ids identity; /* 0, 1, 2, ... */
-    struct segue_geometry_room *room; /* to read one geometry */
+    size_t live;                /* offers, groups and serves not yet freed: idle when 0 */
+    uint8_t *frame;             /* room to build one frame */
+    struct segue_ids identity;  /* 0, 1, 2, ... */
+    struct segue_layer *layers; /* room to read one geometry */
 };
 
 enum segue_status segue_ids_set(struct segue_ids *ids, const uint32_t *from, uint32_t n);
@@ -56,11 +57,11 @@ enum segue_status segue_bound_room(struct segue_bound *bound, size_t n);
 struct segue_transfer segue_bound_transfer(const struct segue_plan *plan,
                                            const struct segue_bound *bound);
 
-/* What: spans of `tokens` tokens from where src begins to where dst begins, for that plan. No blocks: ids 0, 1, 2, ... (a side whose
+/* What: spans of `tokens` tokens from where src begins to where dst begins. No blocks: ids 0, 1, 2, ... (a side whose
  * ids do not matter here). */
 enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *bound,
-                                   const struct segue_plan *plan, struct segue_tokens src,
-                                   struct segue_tokens dst, uint32_t tokens);
+                                   struct segue_tokens src, struct segue_tokens dst,
+                                   uint32_t tokens);
 
 #define SEGUE_PEER_CLAIMS_MAX 1024 /* open claims of one peer, parked or not (R21c) */
 #define SEGUE_PEER_ROUTES_MAX 256  /* shapes of consumer caches kept for one peer */
@@ -89,7 +90,7 @@ struct segue_route {
     struct segue_cache *cache; /* ours */
     const struct segue_remote_cache
         *remote; /* consumer: theirs, as described; NULL at the producer */
-    struct segue_geometry geometry;       /* theirs; a copy */
+    struct segue_geometry geometry;       /* theirs; owns geometry.layer */
     struct segue_plan plan;               /* producer -> consumer */
     struct segue_select_output selection; /* consumer */
     struct segue_path path;
@@ -139,7 +140,7 @@ struct segue_part {         /* one cache's blocks of an offer */
     struct segue_cache *cache;
     uint32_t n_blocks;
     uint32_t *blocks;
-    uint32_t *named;     /* what consumers are told: the same, but for SEGUE_FAULT_SWAP */
+    uint32_t *named;     /* what consumers are told: the same, but for a planned swap */
     bool ready, waiting; /* waiting: `wait` may still report */
     struct segue_wait wait;
     struct segue_task retired;
@@ -347,7 +348,7 @@ void segue_pair_stop(
     struct segue_pair
         *pair); /* gives it up: the producer is told, the copy is cancelled */
 void segue_pair_free(struct segue_pair *pair);
-/* What: SEGUE_FAULT_FLIP: one bit of the first token's first layer and head. Waits for the device. */
+/* What: the fault "flip": one bit of the first token's first layer and head. Waits for the device. */
 enum segue_status segue_pair_flip(struct segue_pair *pair);
 /* What: between the two files of a pair: who ends it, who says that the bytes are here; receives before the claim, where the
  * producer sends; fetches from src_blocks after the accept, where the consumer reads. */

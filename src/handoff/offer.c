@@ -123,6 +123,7 @@ void segue_offer_settle(struct segue_offer *offer)
                                 .user = offer->user};
     segue_list_each (l, &offer->parts)
         part_free(segue_container_of(l, struct segue_part, list));
+    segue_agent_fault(h->agent, "ended", SEGUE_FAULT_SAY);
     segue_events_push(&h->agent->events, &event);
     h->live--;
     free(offer);
@@ -183,6 +184,7 @@ static enum segue_status mint(struct segue_agent *agent, void *arg)
     segue_list_init(&offer->taken);
     segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
     h->live++;
+    segue_agent_fault(agent, "offer", SEGUE_FAULT_SAY);
     memcpy(m->out->incarnation, agent->incarnation, sizeof m->out->incarnation);
     m->out->sequence = offer->sequence;
     return SEGUE_OK;
@@ -292,7 +294,7 @@ enum segue_status segue_offer_create(struct segue_cache *cache,
     }
     memcpy(part->blocks, blocks, n_blocks * sizeof *blocks);
     memcpy(part->named, blocks, n_blocks * sizeof *blocks);
-    if (cache->agent->opts.fault == SEGUE_FAULT_SWAP)
+    if (segue_agent_fault(cache->agent, "named", SEGUE_FAULT_SWAP))
         swap_first(part->named, n_blocks, cache->geometry.layout.blocks);
     part->n_blocks = n_blocks;
     part->cache = cache;

@@ -95,7 +95,7 @@ static void moved(struct segue_pair *pair, enum segue_status status)
         return;
     }
     pair->bytes = pair->route->plan.bytes_per_token * segue_pair_tokens(pair);
-    if (agent_of(pair)->opts.fault == SEGUE_FAULT_FLIP)
+    if (segue_agent_fault(agent_of(pair), "arrived", SEGUE_FAULT_FLIP))
         status = segue_pair_flip(pair);
     if (status < 0) {
         segue_pair_fail(pair, status, segue_error_detail());
@@ -153,8 +153,8 @@ static enum segue_status bind(struct segue_pair *pair, const struct segue_ids *s
                                 theirs->block_tokens, claim->first};
     struct segue_tokens to = {claim->blocks.id, claim->blocks.n, ours->block_tokens,
                               claim->first};
-    return segue_bound_bind(claim->group->handoff, &pair->spans, &pair->route->plan, from,
-                            to, tokens - claim->first);
+    return segue_bound_bind(claim->group->handoff, &pair->spans, from, to,
+                            tokens - claim->first);
 }
 
 static void taken_in(struct segue_stage_half *half, enum segue_status status)

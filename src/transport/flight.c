@@ -11,6 +11,7 @@
 static void arm_timer(struct segue_task *task);
 static void check_deadlines(struct segue_timer *timer);
 static void end_connection(struct segue_task *task);
+static void tell_owner(struct segue_task *task);
 
 void segue_flight_init(struct segue_connection *conn, struct segue_loop *loop)
 {
@@ -25,6 +26,8 @@ void segue_flight_init(struct segue_connection *conn, struct segue_loop *loop)
     f->arm.user = conn;
     f->end.fn = end_connection;
     f->end.user = conn;
+    f->tell.fn = tell_owner;
+    f->tell.user = conn;
 }
 
 void segue_flight_fini(struct segue_connection *conn)
@@ -193,12 +196,25 @@ static void stop_all(struct segue_connection *conn, enum segue_status why)
 {
     struct segue_flight *f = &conn->flight;
     pthread_mutex_lock(&f->lock);
+    if (!f->broken && why == SEGUE_E_LOST) {
+        f->holds++;
+        segue_loop_post(f->loop, &f->tell);
+    }
     if (!f->broken)
         f->broken = SEGUE_E_LOST;
     segue_list_each (link, &f->open)
         set_stop(segue_container_of(link, struct segue_op, link), why);
     pthread_mutex_unlock(&f->lock);
     wake(conn);
+}
+
+static void tell_owner(struct segue_task *task)
+{
+    struct segue_connection *conn = task->user;
+    struct segue_flight *f = &conn->flight;
+    if (f->lost && !f->closing)
+        f->lost(f->lost_user);
+    segue_flight_release(conn);
 }
 
 void segue_flight_break(struct segue_connection *conn)

@@ -29,7 +29,10 @@ struct segue_flight {
     bool closing;
     uint64_t armed_ns; /* when the timer looks at the deadlines next; never late */
     struct segue_timer timer;
-    struct segue_task arm, end;
+    struct segue_task arm, end, tell;
+    void (*lost)(void *user); /* the owner's: it broke by itself; once, on the loop's
+                                 thread, unless it is being closed. May be NULL */
+    void *lost_user;
     void (*gone)(void *user);
     void *gone_user;
 };

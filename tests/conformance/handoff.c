@@ -250,7 +250,7 @@ static void corruption_is_caught(void **state)
         if (i % 6 == 5)
             g.device = "sim:tpu"; /* the CPU cannot look at what arrived */
         opts.require = paths[i % 6];
-        opts.fault = i < 6 ? SEGUE_FAULT_FLIP : SEGUE_FAULT_SWAP;
+        opts.fault = i < 6 ? "* arrived#* flip" : "* named#* swap";
         engine_open(&x.p, &g, &opts, NULL);
         engine_open(&x.d, &g, &opts, NULL);
         engine_blocks(&x.p, i, x.from, 3);
