@@ -171,7 +171,7 @@ static struct job prepare(const struct row *row, uint64_t bytes, char *src, char
                              row->dst.tokens, 0};
     size_t max = segue_spans_max(&a, &b, tokens), n;
     struct segue_span *spans = malloc(max * sizeof *spans);
-    if (segue_spans_bind(&a, &b, tokens, spans, max, &n) < 0)
+    if (segue_spans_bind(&job.plan, &a, &b, tokens, spans, max, &n) < 0)
         die(row->name);
     job.transfer = (struct segue_transfer){job.plan.moves, job.plan.n_moves, spans, n};
     if (segue_transfer_check(&job.transfer, &job.src, 1, &job.dst, 1) < 0)

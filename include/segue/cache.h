@@ -46,6 +46,13 @@ struct segue_cache_opts {
         *region; /* all layers, evenly spaced by the layout; or NULL and `places` */
     const struct segue_layer_place
         *places; /* layout.layers entries, read during the call */
+    const struct segue_layer_place
+        *v_places; /* the same for V, where it has tensors of its own; else NULL */
+    const float *k_scales, *v_scales; /* layout.layers entries, or NULL: 1. What a stored
+                                         element is multiplied by to be its value */
+    uint32_t group;         /* number of the layer group; layers are counted within it */
+    enum segue_state state; /* PAGES: E_UNSUPPORTED so far */
+    uint32_t window; /* tokens, SEGUE_STATE_WINDOW only: older ones are not handed over */
 };
 #define SEGUE_CACHE_OPTS_INIT                                                            \
     {                                                                                    \

@@ -24,6 +24,16 @@ enum segue_dtype {
     SEGUE_DTYPE_FP32 = 1,
     SEGUE_DTYPE_FP16 = 2,
     SEGUE_DTYPE_BF16 = 3,
+    SEGUE_DTYPE_FP8_E4M3 =
+        4, /* 4 exponent bits, 3 of mantissa; up to 448, no infinities */
+    SEGUE_DTYPE_FP8_E5M2 = 5, /* 5 and 2; up to 57344, infinities */
+};
+
+/* What a cache keeps of a sequence. */
+enum segue_state {
+    SEGUE_STATE_ALL = 0,    /* K and V of every token: full attention */
+    SEGUE_STATE_WINDOW = 1, /* of the last `window` tokens: sliding-window attention */
+    SEGUE_STATE_PAGES = 2,  /* nothing per token: opaque pages (SSM), copied whole */
 };
 
 /* K or V of every (layer, block, head, token): `bytes` at offset + layer*l + block*b +
@@ -50,15 +60,42 @@ struct segue_layout {
         .size = sizeof(struct segue_layout)                                              \
     }
 
-/* What: fills `out` for one of the named orders: "LBHNC" (alias "hnd"), "LBNHC" (alias
- * "nhd"), "LHBNC", "BLHNC", "BLNHC", "BHLNC"; outermost axis first, no padding, C holding
- * K then V of one token. The letters are vLLM's KVCacheLayout names. Units: head_size in
- * elements. Errors: E_INVALID naming the order or the number; E_RANGE when the product
- * overflows 63 bits. Pure; any thread. */
+/* What: fills `out` for an order of axes, outermost first, no padding between them.
+ *
+ * The letters: L(ayer) B(lock) H(ead) N (token in its block) in any order, then C: the
+ * elements of one head and token. Without more, C is K then V of that token; a `2` says
+ * at which place K and V part instead:
+ *
+ *     LBNHC    nhd    K and V side by side for every token       [L, B, N, H, K V]
+ *     LBHNC    hnd                                               [L, B, H, N, K V]
+ *     LBH2NC          halves of every (block, head)              [L, B, H, 2, N, D]
+ *     LB2NHC          halves of every block                      [L, B, 2, N, H, D]
+ *     L2BNHC          tensors of their own; B and N side by side [L, 2, B, N, H, D]
+ *                     are Gaudi's fused axis [B * N, H, D], and, with blocks of one
+ *                     token, token rows
+ *
+ * Six orders without a 2 are those vLLM names in KVCacheLayout: LBHNC (alias "hnd"), LBNHC
+ * (alias "nhd"), LHBNC, BLHNC, BLNHC, BHLNC. Units: head_size in elements. Errors: E_INVALID
+ * naming the order or the number; E_RANGE when the product overflows 63 bits. Pure; any
+ * thread. */
 SEGUE_API enum segue_status segue_layout_named(const char *order, enum segue_dtype dtype,
                                                uint32_t layers, uint32_t blocks,
                                                uint32_t block_tokens, uint32_t heads,
                                                uint32_t head_size,
+                                               struct segue_layout *out);
+
+/* What: the same for heads whose K and V differ in size, both in elements. v_size 0: there
+ * is K alone (an MLA latent: one head, whole on every rank). */
+SEGUE_API enum segue_status segue_layout_sized(const char *order, enum segue_dtype dtype,
+                                               uint32_t layers, uint32_t blocks,
+                                               uint32_t block_tokens, uint32_t heads,
+                                               uint32_t k_size, uint32_t v_size,
+                                               struct segue_layout *out);
+
+/* What: fills `out` for opaque pages of `page_bytes` each (SEGUE_STATE_PAGES): a block is a
+ * page of one "token", side by side within a layer. Errors as above. Pure. */
+SEGUE_API enum segue_status segue_layout_pages(uint32_t layers, uint32_t pages,
+                                               uint32_t page_bytes,
                                                struct segue_layout *out);
 
 /* What: bytes from the start of the memory to just past the last byte the layout touches.
@@ -71,12 +108,14 @@ SEGUE_API uint64_t segue_layout_bytes(const struct segue_layout *layout);
  * own. Errors: E_INVALID or E_RANGE with the sentence. Pure; any thread. */
 SEGUE_API enum segue_status segue_layout_check(const struct segue_layout *layout);
 
-/* What: writes "nhd", "hnd", "LHBNC", ... when the strides are those of a named order,
- * else "strided". Static storage. Pure. */
+/* What: "nhd", "hnd", "LHBNC", ..., or one of the six with K and V in halves or apart
+ * ("LBH2NC", "L2BNHC", ...), when the strides are those of that order, else "strided".
+ * Static storage. Pure. */
 SEGUE_API const char *segue_layout_name(const struct segue_layout *layout);
 
 /* What: bytes of one element, 1 for SEGUE_DTYPE_BYTES, 0 for a number that is no type;
- * "fp32", "fp16", "bf16", "bytes" ("?"), and back (E_INVALID). Pure; any thread. */
+ * "fp32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "bytes" ("?"), and back ("fp8" is
+ * fp8_e4m3; E_INVALID). Pure; any thread. */
 SEGUE_API uint32_t segue_dtype_size(enum segue_dtype dtype);
 SEGUE_API const char *segue_dtype_name(enum segue_dtype dtype);
 SEGUE_API enum segue_status segue_dtype_find(const char *name, enum segue_dtype *out);

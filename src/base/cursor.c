@@ -41,6 +41,9 @@ static void step_span(struct segue_cursor *c, const struct segue_move *move)
     c->token = 0;
     if (step_dims(c, move, move->outer, move->dims))
         return;
+    if (c->time++ < c->t->spans[c->span].more)
+        return;
+    c->time = 0;
     if (++c->span < c->t->n_spans)
         return;
     c->span = 0;
@@ -67,7 +70,7 @@ static bool settle(struct segue_cursor *c)
 static struct segue_piece peek(const struct segue_cursor *c, uint32_t *tokens)
 {
     const struct segue_move *move = &c->t->moves[c->move];
-    const struct segue_span *span = &c->t->spans[c->span];
+    struct segue_span at = segue_span_at(&c->t->spans[c->span], c->time), *span = &at;
     bool dense = move->src_token == move->run && move->dst_token == move->run;
     *tokens = dense ? span->tokens - c->token : 1;
     struct segue_piece piece = {

@@ -6,6 +6,8 @@
 #include <segue/layout.h>
 #include "base/status.h"
 
+#include <math.h>
+
 /* sum += n * stride; false when it overflows. */
 static bool add_mul(uint64_t *sum, uint64_t n, uint64_t stride)
 {
@@ -20,14 +22,18 @@ struct corner {
     bool any;
 };
 
+/* Of the span's last time, as steps only go up. */
 static uint64_t span_block(const struct segue_span *span, bool src)
 {
-    return src ? span->src_block : span->dst_block;
+    uint64_t step = src ? span->src_block_step : span->dst_block_step;
+    return (src ? span->src_block : span->dst_block) + span->more * step;
 }
 
 static uint64_t span_last_token(const struct segue_span *span, bool src)
 {
-    return (uint64_t)(src ? span->src_token : span->dst_token) + span->tokens - 1;
+    uint64_t step = src ? span->src_token_step : span->dst_token_step;
+    return (src ? span->src_token : span->dst_token) + span->more * step + span->tokens -
+           1;
 }
 
 static struct corner corner_of(const struct segue_transfer *t, bool src)
@@ -124,10 +130,13 @@ static enum segue_status check_shape(const struct segue_move *move, size_t i)
     if (move->dims > SEGUE_MOVE_DIMS || move->outer > move->dims)
         return segue_fail(SEGUE_E_RANGE, "move %zu has %u dims, %u of them outer", i,
                           move->dims, move->outer);
-    if (move->from == move->to)
+    if (!segue_move_converts(move))
         return SEGUE_OK;
-    if (move->from == SEGUE_DTYPE_BYTES || move->from > SEGUE_DTYPE_BF16 ||
-        move->to == SEGUE_DTYPE_BYTES || move->to > SEGUE_DTYPE_BF16)
+    if (!isfinite(move->scale) || move->scale < 0)
+        return segue_fail(SEGUE_E_RANGE, "move %zu multiplies by %g", i,
+                          (double)move->scale);
+    if (move->from == SEGUE_DTYPE_BYTES || segue_dtype_size(move->from) == 0 ||
+        move->to == SEGUE_DTYPE_BYTES || segue_dtype_size(move->to) == 0)
         return segue_fail(SEGUE_E_RANGE, "move %zu converts element type %u to %u", i,
                           move->from, move->to);
     if (move->run % segue_dtype_size(move->from) != 0)
@@ -157,7 +166,8 @@ uint64_t segue_transfer_bytes(const struct segue_transfer *t)
 {
     uint64_t tokens = 0, total = 0;
     for (size_t i = 0; i < t->n_spans; i++)
-        tokens += t->spans[i].tokens;
+        if (!add_mul(&tokens, t->spans[i].tokens, (uint64_t)t->spans[i].more + 1))
+            return UINT64_MAX;
     for (size_t i = 0; i < t->n_moves; i++) {
         const struct segue_move *move = &t->moves[i];
         if (move_is_empty(move))
@@ -182,7 +192,7 @@ uint64_t segue_move_scale(const struct segue_move *move, uint64_t bytes)
 bool segue_transfer_converts(const struct segue_transfer *t)
 {
     for (size_t i = 0; i < t->n_moves; i++)
-        if (t->moves[i].from != t->moves[i].to)
+        if (segue_move_converts(&t->moves[i]))
             return true;
     return false;
 }

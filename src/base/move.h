@@ -5,7 +5,7 @@
  * by all its moves. Whoever copies does, for every move,
  *
  *     for each index of dim[0] .. dim[outer - 1], outermost first
- *         for each span
+ *         for each span, `more` + 1 times, a step further on each time
  *             for each index of dim[outer] .. dim[dims - 1]
  *                 for each token t of the span
  *                     src = src_offset + sum(index * dim.src)
@@ -15,8 +15,8 @@
  *                                        to region[dst_region].base + dst
  *
  * in any order it likes. A byte stream (segue_cursor) takes exactly the order written
- * here, so two sides that hold the same moves, and spans of the same token counts, agree
- * on the order of the bytes whatever their block ids. Nothing here is checked:
+ * here, so two sides that hold the same moves, and spans that say the same token counts in
+ * turn, agree on the order of the bytes whatever their block ids. Nothing here is checked:
  * segue_transfer_check() proves once that no index leaves its region, and only then may
  * bytes move.
  */
@@ -42,18 +42,32 @@ struct segue_move {
     uint64_t src_token, dst_token;   /* bytes from one token of a block to the next */
     uint32_t
         run; /* contiguous source bytes; at the destination scaled by the conversion */
-    uint8_t from,
-        to;       /* enum segue_dtype of each side; equal: bytes are copied as they are */
-    uint8_t dims; /* how many of dim[] are used */
-    uint8_t outer; /* how many of those go around the spans: the ones that step further
+    uint8_t from, to; /* enum segue_dtype of each side */
+    float scale;      /* each element is multiplied by it on its way; 0: it is not. Equal
+                         types without a scale are copied as bytes */
+    uint8_t dims;     /* how many of dim[] are used */
+    uint8_t outer;    /* how many of those go around the spans: the ones that step further
                       than a block */
     struct segue_dim dim[SEGUE_MOVE_DIMS];
 };
 
-/* A stretch of tokens that stays inside one block on both sides. */
+/* A stretch of tokens whose places step by one token stride on each side, and as many more
+ * of its length as follow at even steps: consecutive blocks are one span. */
 struct segue_span {
     uint32_t src_block, src_token, dst_block, dst_token, tokens;
+    uint32_t more; /* how many times again; each time the steps are added */
+    uint32_t src_block_step, src_token_step, dst_block_step, dst_token_step;
 };
+
+/* What: the n-th time of a span, n <= more, alone. Pure. */
+static inline struct segue_span segue_span_at(const struct segue_span *span, uint32_t n)
+{
+    return (struct segue_span){.src_block = span->src_block + n * span->src_block_step,
+                               .src_token = span->src_token + n * span->src_token_step,
+                               .dst_block = span->dst_block + n * span->dst_block_step,
+                               .dst_token = span->dst_token + n * span->dst_token_step,
+                               .tokens = span->tokens};
+}
 
 /* One side's memory, by region index. `base` is an address the copying device reaches. */
 struct segue_extent {
@@ -83,8 +97,12 @@ uint64_t segue_transfer_bytes(const struct segue_transfer *t);
 /* What: how many bytes `bytes` of the source are at the destination. Pure. */
 uint64_t segue_move_scale(const struct segue_move *move, uint64_t bytes);
 
-/* What: whether any move changes the element type, so that the two sides differ in bytes.
- * Pure. */
+/* What: whether a move, or any of a transfer, changes its elements, so that the two sides
+ * differ in bytes. Pure. */
+static inline bool segue_move_converts(const struct segue_move *move)
+{
+    return move->from != move->to || move->scale != 0;
+}
 bool segue_transfer_converts(const struct segue_transfer *t);
 
 /* One contiguous piece on both sides. */
@@ -100,7 +118,7 @@ struct segue_piece {
 struct segue_cursor {
     const struct segue_transfer *t;
     size_t move, span;
-    uint32_t index[SEGUE_MOVE_DIMS], token;
+    uint32_t index[SEGUE_MOVE_DIMS], time, token;
     struct segue_piece held; /* not yet handed out; len 0: nothing */
 };
 

@@ -105,7 +105,7 @@ void segue_box_make(struct segue_box *box, const struct segue_move *move, uint32
     while (fold_axis(box))
         ;
     box->row = box->run;
-    if (stream && move->from == move->to)
+    if (stream && !segue_move_converts(move))
         find_turn(box);
     box->rows = 1;
     for (unsigned i = 0; i < box->n; i++)

@@ -63,7 +63,7 @@ static enum segue_status check_linear(const struct segue_device *dev,
         single = t->spans[i].tokens == 1;
     for (size_t i = 0; i < t->n_moves; i++) {
         const struct segue_move *move = &t->moves[i];
-        if (move->from != move->to)
+        if (segue_move_converts(move))
             return cannot(dev, "convert elements while it copies");
         if (single)
             continue;

@@ -33,7 +33,7 @@ enum segue_device_caps {
     SEGUE_DEVICE_DMABUF = 1 << 5,  /* a NIC can be given its memory */
 };
 
-#define SEGUE_COPY_ROOM 384 /* bytes a device may use in a copy job */
+#define SEGUE_COPY_ROOM 512 /* bytes a device may use in a copy job */
 
 struct segue_handle { /* exported memory, as it travels to a peer */
     uint32_t len;     /* bytes of blob in use */

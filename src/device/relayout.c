@@ -4,6 +4,7 @@
 
 #include <segue/layout.h>
 #include "device/box.h"
+#include "device/convert.h"
 #include "device/rows.h"
 
 /* Larger than the L2 of any core we know; the destination will not be found in a cache by
@@ -56,7 +57,7 @@ static bool enter_move(struct walk *w, size_t i, bool copies)
 static void copy_rows(const struct walk *w, const struct segue_rows *rows)
 {
     const struct segue_move *move = w->move;
-    if (move->from == move->to) {
+    if (!segue_move_converts(move)) {
         if (w->r->stream)
             w->ops->stream(rows);
         else
@@ -64,9 +65,9 @@ static void copy_rows(const struct walk *w, const struct segue_rows *rows)
         return;
     }
     for (uint64_t i = 0; i < rows->n; i++)
-        segue_rows_convert(w->ops, rows->dst + i * rows->dst_step, move->to,
-                           rows->src + i * rows->src_step, move->from,
-                           rows->run / segue_dtype_size(move->from));
+        segue_convert(w->ops, rows->dst + i * rows->dst_step, move->to,
+                      rows->src + i * rows->src_step, move->from,
+                      rows->run / segue_dtype_size(move->from), move->scale);
 }
 
 /* Adds where a row of the box lies and says its index on every axis. */
@@ -174,7 +175,8 @@ static void find_box(const struct walk *w, const struct segue_relayout_at *at,
                      uint64_t *dst, uint64_t *src)
 {
     const struct segue_move *move = w->move;
-    const struct segue_span *span = &w->r->transfer->spans[at->span];
+    struct segue_span now = segue_span_at(&w->r->transfer->spans[at->span], at->time);
+    const struct segue_span *span = &now;
     *src = span->src_block * move->src_block + span->src_token * move->src_token;
     *dst = span->dst_block * move->dst_block + span->dst_token * move->dst_token;
     uint64_t outer = at->outer;
@@ -184,11 +186,20 @@ static void find_box(const struct walk *w, const struct segue_relayout_at *at,
     }
 }
 
+/* The span's next time, or the next span; false after the last. */
+static bool step_span(const struct walk *w, struct segue_relayout_at *at)
+{
+    if (at->time++ < w->r->transfer->spans[at->span].more)
+        return true;
+    at->time = 0;
+    return ++at->span < w->r->transfer->n_spans;
+}
+
 /* Where the span after this one is read, as long as the same outer index goes on. */
 static const char *find_next(const struct walk *w, const struct segue_relayout_at *at)
 {
     struct segue_relayout_at next = *at;
-    if (++next.span == w->r->transfer->n_spans)
+    if (!step_span(w, &next))
         return NULL;
     uint64_t dst, src;
     find_box(w, &next, &dst, &src);
@@ -237,7 +248,7 @@ static uint64_t work_box(struct walk *w, struct segue_relayout_at *at, uint64_t 
 static bool step_box(const struct walk *w, struct segue_relayout_at *at)
 {
     at->row = 0;
-    if (++at->span < w->r->transfer->n_spans)
+    if (step_span(w, at))
         return true;
     at->span = 0;
     return ++at->outer < w->outer;
@@ -272,6 +283,7 @@ static bool work(const struct segue_relayout *r, struct segue_relayout_at *at,
         if (enter_move(&w, at->move, copies) && work_move(&w, at, &bytes, copies))
             return true;
         at->span = 0;
+        at->time = 0;
         at->outer = at->row = 0;
     }
     return false;

@@ -24,6 +24,7 @@ struct segue_relayout {
 /* How far a walk has come; {0} to begin. */
 struct segue_relayout_at {
     size_t move, span;
+    uint32_t time; /* of the span */
     uint64_t outer, row, byte;
 };
 

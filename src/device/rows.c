@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Rows in portable C, and the conversion of elements. */
+/* Rows in portable C, and 16-bit elements. */
 #include "device/rows.h"
 
-#include <segue/layout.h>
 #include <string.h>
 
 static void copy(const struct segue_rows *rows)
@@ -145,40 +144,3 @@ const struct segue_rows_ops segue_rows_portable = {
     .brain_to_float = brain_to_float,
     .float_to_brain = float_to_brain,
 };
-
-static void to_float(const struct segue_rows_ops *ops, void *dst, const void *src,
-                     int from, size_t n)
-{
-    if (from == SEGUE_DTYPE_FP16)
-        ops->half_to_float(dst, src, n);
-    else
-        ops->brain_to_float(dst, src, n);
-}
-
-static void from_float(const struct segue_rows_ops *ops, void *dst, int to,
-                       const void *src, size_t n)
-{
-    if (to == SEGUE_DTYPE_FP16)
-        ops->float_to_half(dst, src, n);
-    else
-        ops->float_to_brain(dst, src, n);
-}
-
-void segue_rows_convert(const struct segue_rows_ops *ops, char *dst, int to,
-                        const char *src, int from, uint64_t n)
-{
-    if (from == to) {
-        memcpy(dst, src, n * segue_dtype_size(from));
-    } else if (to == SEGUE_DTYPE_FP32) {
-        to_float(ops, dst, src, from, n);
-    } else if (from == SEGUE_DTYPE_FP32) {
-        from_float(ops, dst, to, src, n);
-    } else {
-        float wide[256];
-        for (uint64_t i = 0; i < n; i += 256) {
-            size_t some = n - i < 256 ? (size_t)(n - i) : 256;
-            to_float(ops, wide, src + 2 * i, from, some);
-            from_float(ops, dst + 2 * i, to, wide, some);
-        }
-    }
-}

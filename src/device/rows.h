@@ -47,8 +47,4 @@ extern const struct segue_rows_ops segue_rows_portable;
 /* What: the fastest table this CPU runs. Any thread. */
 const struct segue_rows_ops *segue_rows_pick(void);
 
-/* What: converts n elements of any alignment between fp32, fp16 and bf16. */
-void segue_rows_convert(const struct segue_rows_ops *ops, char *dst, int to,
-                        const char *src, int from, uint64_t n);
-
 #endif

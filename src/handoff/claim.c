@@ -145,6 +145,8 @@ static enum segue_status choose(struct segue_claim *claim,
         if (group->caches[i].gone)
             continue;
         const struct segue_geometry *theirs = &group->caches[i].geometry;
+        if (theirs->group != ours->group)
+            continue;
         if (theirs->heads_total != ours->heads_total ||
             theirs->layers_total != ours->layers_total)
             return segue_fail(SEGUE_E_MISMATCH,
@@ -274,7 +276,8 @@ static enum segue_status fill(struct segue_handoff *h, struct segue_claim *claim
 {
     claim->group = group;
     claim->cache = p->cache;
-    claim->first = p->opts->first;
+    claim->first = segue_geometry_first(&p->cache->geometry, group->ticket.tokens,
+                                        p->opts->first);
     claim->user = p->opts->user;
     claim->retired.fn = retired;
     claim->wait.done = writable_seen;

@@ -15,15 +15,6 @@ static uint64_t seed_of(uint32_t layer, uint32_t token, uint32_t head)
     return (uint64_t)layer << 48 | (uint64_t)head << 32 | token;
 }
 
-static const char *layer_base(const struct segue_digest_range *r, uint32_t local,
-                              uint64_t layer_stride)
-{
-    const struct segue_geometry *g = r->geometry;
-    if (!g->layer)
-        return r->memory[0].base + local * layer_stride;
-    return r->memory[g->layer[local].region].base + g->layer[local].offset;
-}
-
 /* All heads of one token, `head_bytes` from one to the next. */
 static uint64_t token_digest(const struct segue_digest_range *r, const char *row,
                              uint64_t head_bytes, uint32_t bytes, uint32_t layer,
@@ -41,7 +32,9 @@ static uint64_t layer_digest(const struct segue_digest_range *r, uint32_t layer,
                              const struct segue_layout_part *part, uint64_t flip)
 {
     const struct segue_geometry *g = r->geometry;
-    const char *base = layer_base(r, layer - g->layer_first, part->layer) + part->offset +
+    struct segue_layer place = segue_geometry_layer(g, layer - g->layer_first,
+                                                    part == &g->layout.v);
+    const char *base = r->memory[place.region].base + place.offset + part->offset +
                        (r->head_first - g->head_first) * part->head;
     uint32_t block_tokens = g->layout.block_tokens;
     uint64_t sum = 0;
@@ -110,18 +103,19 @@ static struct segue_move bounce_move(const struct segue_digest_range *r, uint32_
                                      const struct segue_layout_part *part, uint64_t to)
 {
     const struct segue_geometry *g = r->geometry;
-    uint32_t local = layer - g->layer_first, content = content_bytes(&g->layout);
-    return (struct segue_move){
-        .src_region = g->layer ? g->layer[local].region : 0,
-        .src_offset = (g->layer ? g->layer[local].offset : local * part->layer) +
-                      part->offset + (r->head_first - g->head_first) * part->head,
-        .src_block = part->block,
-        .src_token = part->token,
-        .dst_offset = to,
-        .dst_token = (uint64_t)content * r->heads,
-        .run = part->bytes,
-        .dims = 1,
-        .dim = {{r->heads, part->head, content}}};
+    uint32_t content = content_bytes(&g->layout);
+    struct segue_layer place = segue_geometry_layer(g, layer - g->layer_first,
+                                                    part == &g->layout.v);
+    return (struct segue_move){.src_region = place.region,
+                               .src_offset = place.offset + part->offset +
+                                             (r->head_first - g->head_first) * part->head,
+                               .src_block = part->block,
+                               .src_token = part->token,
+                               .dst_offset = to,
+                               .dst_token = (uint64_t)content * r->heads,
+                               .run = part->bytes,
+                               .dims = 1,
+                               .dim = {{r->heads, part->head, content}}};
 }
 
 static void bounce_copied(struct segue_copy_job *copy, enum segue_status status);

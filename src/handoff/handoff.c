@@ -60,8 +60,8 @@ static enum segue_status identity(struct segue_handoff *h, uint32_t n,
 }
 
 enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *bound,
-                                   struct segue_tokens src, struct segue_tokens dst,
-                                   uint32_t tokens)
+                                   const struct segue_plan *plan, struct segue_tokens src,
+                                   struct segue_tokens dst, uint32_t tokens)
 {
     if (!src.blocks)
         SEGUE_TRY(identity(h, (uint32_t)src.n_blocks, &src.blocks));
@@ -69,7 +69,7 @@ enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *
         SEGUE_TRY(identity(h, (uint32_t)dst.n_blocks, &dst.blocks));
     size_t max = segue_spans_max(&src, &dst, tokens);
     SEGUE_TRY(segue_bound_room(bound, max));
-    return segue_spans_bind(&src, &dst, tokens, bound->span, max, &bound->n);
+    return segue_spans_bind(plan, &src, &dst, tokens, bound->span, max, &bound->n);
 }
 
 void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *extents)
@@ -365,7 +365,7 @@ static void close_service(struct segue_service *service)
     segue_map_clear(&h->pairs);
     free(h->identity.id);
     free(h->frame);
-    free(h->layers);
+    free(h->room);
     free(h);
 }
 
@@ -377,12 +377,12 @@ struct segue_handoff *segue_handoff_of(struct segue_agent *agent)
     struct segue_handoff *h = calloc(1, sizeof *h);
     if (h) {
         h->frame = malloc(SEGUE_FRAME_MAX);
-        h->layers = calloc(SEGUE_WIRE_LAYERS_MAX, sizeof *h->layers);
+        h->room = malloc(sizeof *h->room);
     }
-    if (!h || !h->frame || !h->layers) {
+    if (!h || !h->frame || !h->room) {
         if (h) {
             free(h->frame);
-            free(h->layers);
+            free(h->room);
         }
         free(h);
         segue_fail(SEGUE_E_MEMORY, "no memory for the hand-off service");

@@ -40,10 +40,10 @@ struct segue_handoff {
     struct segue_map offers;                /* sequence -> segue_offer, while claimable */
     struct segue_map groups, claims, pairs; /* id -> object */
     struct segue_list free_claims, free_pairs, free_serves, free_uses;
-    size_t live;                /* offers, groups and serves not yet freed: idle when 0 */
-    uint8_t *frame;             /* room to build one frame */
-    struct segue_ids identity;  /* 0, 1, 2, ... */
-    struct segue_layer *layers; /* room to read one geometry */
+    size_t live;               /* offers, groups and serves not yet freed: idle when 0 */
+    uint8_t *frame;            /* room to build one frame */
+    struct segue_ids identity; /* 0, 1, 2, ... */
+    struct segue_geometry_room *room; /* to read one geometry */
 };
 
 enum segue_status segue_ids_set(struct segue_ids *ids, const uint32_t *from, uint32_t n);
@@ -57,11 +57,11 @@ enum segue_status segue_bound_room(struct segue_bound *bound, size_t n);
 struct segue_transfer segue_bound_transfer(const struct segue_plan *plan,
                                            const struct segue_bound *bound);
 
-/* What: spans of `tokens` tokens from where src begins to where dst begins. No blocks: ids 0, 1, 2, ... (a side whose
+/* What: spans of `tokens` tokens from where src begins to where dst begins, for that plan. No blocks: ids 0, 1, 2, ... (a side whose
  * ids do not matter here). */
 enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *bound,
-                                   struct segue_tokens src, struct segue_tokens dst,
-                                   uint32_t tokens);
+                                   const struct segue_plan *plan, struct segue_tokens src,
+                                   struct segue_tokens dst, uint32_t tokens);
 
 #define SEGUE_PEER_CLAIMS_MAX 1024 /* open claims of one peer, parked or not (R21c) */
 #define SEGUE_PEER_ROUTES_MAX 256  /* shapes of consumer caches kept for one peer */
@@ -90,7 +90,7 @@ struct segue_route {
     struct segue_cache *cache; /* ours */
     const struct segue_remote_cache
         *remote; /* consumer: theirs, as described; NULL at the producer */
-    struct segue_geometry geometry;       /* theirs; owns geometry.layer */
+    struct segue_geometry geometry;       /* theirs; a copy */
     struct segue_plan plan;               /* producer -> consumer */
     struct segue_select_output selection; /* consumer */
     struct segue_path path;

@@ -34,46 +34,6 @@ static void like_memory(const struct segue_geometry *memory,
     scratch->layout.k.token = scratch->layout.v.token = content * scratch->layout.heads;
 }
 
-/* The copy engine takes no dims: each index becomes a move of its own. */
-static enum segue_status flatten(struct segue_plan *plan)
-{
-    uint64_t n = 0;
-    for (uint32_t i = 0; i < plan->n_moves; i++) {
-        uint64_t each = 1;
-        for (uint32_t d = 0; d < plan->moves[i].dims; d++)
-            each *= plan->moves[i].dim[d].count;
-        n += each;
-    }
-    struct segue_move *flat = n < 1 << 20 ? calloc(n ? n : 1, sizeof *flat) : NULL;
-    if (!flat)
-        return segue_fail(SEGUE_E_MEMORY, "no memory for %llu contiguous moves",
-                          (unsigned long long)n);
-    uint32_t at = 0;
-    for (uint32_t i = 0; i < plan->n_moves; i++) {
-        const struct segue_move *m = &plan->moves[i];
-        uint32_t index[SEGUE_MOVE_DIMS] = {0};
-        for (bool more = true; more;) {
-            struct segue_move *f = &flat[at++];
-            *f = *m;
-            f->dims = f->outer = 0;
-            for (uint32_t d = 0; d < m->dims; d++) {
-                f->src_offset += index[d] * m->dim[d].src;
-                f->dst_offset += index[d] * m->dim[d].dst;
-            }
-            more = false;
-            for (int d = m->dims - 1; d >= 0 && !more; d--) {
-                more = ++index[d] < m->dim[d].count;
-                if (!more)
-                    index[d] = 0;
-            }
-        }
-    }
-    free(plan->moves);
-    plan->moves = flat;
-    plan->n_moves = at;
-    return SEGUE_OK;
-}
-
 static bool tokens_contiguous(const struct segue_plan *plan)
 {
     for (uint32_t i = 0; i < plan->n_moves; i++)
@@ -95,6 +55,9 @@ static enum segue_status build_scratch(struct segue_pack *pack,
     else { /* what has come, in our element type */
         scratch = *wire;
         scratch.layout.dtype = ours->layout.dtype;
+        scratch.scale = ours->scale ? ours->scale + 2 * (size_t)(wire->layer_first -
+                                                                 ours->layer_first)
+                                    : NULL;
         scratch.layout.k.bytes = ours->layout.k.bytes;
         scratch.layout.v.bytes = ours->layout.v.bytes;
         uint64_t content = (uint64_t)ours->layout.k.bytes + ours->layout.v.bytes;
@@ -111,10 +74,11 @@ static enum segue_status build_scratch(struct segue_pack *pack,
                           pack->wire_tokens);
     SEGUE_TRY(pack->feeds ? segue_plan_build(ours, &scratch, near)
                           : segue_plan_build(&scratch, ours, near));
-    SEGUE_TRY(flatten(near));
-    if (layer == 0)
-        SEGUE_TRY(pack->feeds ? segue_plan_build(&scratch, wire, &pack->relay)
-                              : segue_plan_build(wire, &scratch, &pack->relay));
+    const struct segue_plan_caps contiguous = {.strided = false};
+    SEGUE_TRY(segue_plan_split(near, &contiguous));
+    struct segue_plan *relay = &pack->relay[layer];
+    SEGUE_TRY(pack->feeds ? segue_plan_build(&scratch, wire, relay)
+                          : segue_plan_build(wire, &scratch, relay));
     pack->per_token |= !tokens_contiguous(near);
     return SEGUE_OK;
 }
@@ -160,10 +124,12 @@ enum segue_status segue_pack_build(struct segue_cache *cache, bool feeds,
             "not one token of these caches fits in a staging slot of %u bytes",
             SEGUE_SLOT_BYTES);
     struct segue_pack *pack = calloc(1, sizeof *pack);
-    if (pack)
+    if (pack) {
         pack->near = calloc(end - first, sizeof *pack->near);
-    if (!pack || !pack->near) {
-        free(pack);
+        pack->relay = calloc(end - first, sizeof *pack->relay);
+    }
+    if (!pack || !pack->near || !pack->relay) {
+        segue_pack_free(pack);
         return segue_fail(SEGUE_E_MEMORY, "no memory for the plan of %u layers",
                           end - first);
     }
@@ -188,10 +154,12 @@ void segue_pack_free(struct segue_pack *pack)
 {
     if (!pack)
         return;
-    for (uint32_t i = 0; i < pack->layers; i++)
+    for (uint32_t i = 0; i < pack->layers; i++) {
         segue_plan_free(&pack->near[i]);
-    segue_plan_free(&pack->relay);
+        segue_plan_free(&pack->relay[i]);
+    }
     free(pack->near);
+    free(pack->relay);
     free(pack);
 }
 
@@ -218,56 +186,71 @@ static enum segue_status groups_room(struct segue_pack_run *run, size_t n)
     return SEGUE_OK;
 }
 
-/* Splits spans[0..n), which lie at the array's end, into single tokens at its front. */
-static size_t split(struct segue_span *spans, const struct segue_span *from, size_t n)
+/* Writes spans[0..n) token by token to `out`; returns how many spans that is. */
+static size_t singles(struct segue_span *out, const struct segue_span *spans, size_t n)
 {
     size_t at = 0;
-    for (size_t i = 0; i < n; i++) {
-        struct segue_span whole = from[i];
-        for (uint32_t t = 0; t < whole.tokens; t++)
-            spans[at++] = (struct segue_span){whole.src_block, whole.src_token + t,
-                                              whole.dst_block, whole.dst_token + t, 1};
-    }
+    for (size_t i = 0; i < n; i++)
+        for (uint64_t time = 0; time <= spans[i].more; time++) {
+            struct segue_span span = segue_span_at(&spans[i], (uint32_t)time);
+            span.more = span.tokens - 1;
+            span.tokens = span.src_token_step = span.dst_token_step = 1;
+            out[at++] = span;
+        }
     return at;
 }
 
-static enum segue_status bind_spans(const struct segue_pack *pack,
-                                    struct segue_tokens memory, uint32_t tokens,
-                                    struct segue_pack_run *run)
+/* The spans of one piece: `tokens` tokens of the prompt from `first`. */
+static enum segue_status bind_piece(struct segue_pack_run *run,
+                                    struct segue_tokens memory, uint32_t first,
+                                    uint32_t tokens)
 {
-    size_t n_zeros = (memory.first + tokens) / pack->wire_tokens + 1;
-    size_t had = run->zeros_cap;
-    SEGUE_TRY(room((void **)&run->zeros, &run->zeros_cap, n_zeros, sizeof *run->zeros));
-    if (run->zeros_cap > had)
-        memset(run->zeros, 0, run->zeros_cap * sizeof *run->zeros);
-    struct segue_tokens wire = {run->zeros, n_zeros, pack->wire_tokens, memory.first};
+    static const uint32_t slot = 0;
+    const struct segue_pack *pack = run->pack;
+    uint32_t place = first % pack->wire_tokens;
+    struct segue_tokens wire = {&slot, 1, pack->wire_tokens, place};
+    memory.first = first;
     const struct segue_tokens *src = pack->feeds ? &memory : &wire,
                               *dst = pack->feeds ? &wire : &memory;
-    size_t max = segue_spans_max(src, dst, tokens), front = pack->per_token ? tokens : 0;
-    SEGUE_TRY(
-        room((void **)&run->spans, &run->spans_cap, front + max, sizeof *run->spans));
-    SEGUE_TRY(segue_spans_bind(src, dst, tokens, run->spans + front, max, &run->n_spans));
+    size_t max = segue_spans_max(src, dst, tokens), n;
+    /* Single tokens are written in front of the spans they are taken from. */
+    size_t at = run->n_spans + (pack->per_token ? max : 0);
+    SEGUE_TRY(segue_spans_bind(NULL, src, dst, tokens, run->spans + at, max, &n));
     if (pack->per_token)
-        run->n_spans = split(run->spans, run->spans + front, run->n_spans);
+        n = singles(run->spans + run->n_spans, run->spans + at, n);
+    run->n_spans += n;
     return SEGUE_OK;
 }
 
-/* Spans never cross a piece, and come in token order: each piece's are a stretch of them. */
-static void cut(struct segue_pack_run *run, uint32_t first, uint32_t tokens)
+/* Room for the spans of all pieces, whatever their blocks, with each piece's written twice:
+ * so one hand-off finds what one of its size has left. */
+static enum segue_status spans_room(struct segue_pack_run *run, uint32_t block_tokens,
+                                    uint32_t tokens)
 {
-    uint32_t wire_tokens = run->pack->wire_tokens, token = first;
-    size_t span = 0;
+    size_t n = (size_t)tokens / block_tokens + 4 * ((size_t)run->groups + 1);
+    return room((void **)&run->spans, &run->spans_cap, 2 * n, sizeof *run->spans);
+}
+
+static enum segue_status bind_pieces(struct segue_pack_run *run,
+                                     struct segue_tokens memory, uint32_t first,
+                                     uint32_t tokens)
+{
+    uint32_t wire_tokens = run->pack->wire_tokens, begin = first;
+    run->n_spans = 0;
+    SEGUE_TRY(spans_room(run, memory.block_tokens, tokens));
     for (uint32_t g = 0; g < run->groups; g++) {
-        uint32_t begin = token, end = (token / wire_tokens + 1) * wire_tokens;
-        if (end > first + tokens)
-            end = first + tokens;
-        run->at[g] = (uint32_t)span;
-        while (span < run->n_spans && token < end)
-            token += run->spans[span++].tokens;
-        uint32_t place = begin % wire_tokens;
-        run->whole[g] = (struct segue_span){0, place, 0, place, end - begin};
+        uint64_t end = ((uint64_t)begin / wire_tokens + 1) * wire_tokens;
+        if (end > (uint64_t)first + tokens)
+            end = (uint64_t)first + tokens;
+        uint32_t n = (uint32_t)(end - begin), place = begin % wire_tokens;
+        run->at[g] = (uint32_t)run->n_spans;
+        run->whole[g] = (struct segue_span){
+            .src_token = place, .dst_token = place, .tokens = n};
+        SEGUE_TRY(bind_piece(run, memory, begin, n));
+        begin += n;
     }
-    run->at[run->groups] = (uint32_t)span;
+    run->at[run->groups] = (uint32_t)run->n_spans;
+    return SEGUE_OK;
 }
 
 static struct segue_transfer transfer(const struct segue_plan *plan,
@@ -289,7 +272,8 @@ static void piece(const struct segue_stage_pieces *pieces, uint32_t i,
         .transfer = transfer(&pack->near[layer], run->spans + run->at[group],
                              run->at[group + 1] - run->at[group])};
     struct segue_stage_hop relay = {
-        .device = pack->host, .transfer = transfer(&pack->relay, &run->whole[group], 1)};
+        .device = pack->host,
+        .transfer = transfer(&pack->relay[layer], &run->whole[group], 1)};
     enum segue_stage_place middle = pack->scratch ? SEGUE_PLACE_SCRATCH
                                                   : SEGUE_PLACE_SLOT;
     near.from = pack->feeds ? SEGUE_PLACE_MEMORY : middle;
@@ -313,8 +297,7 @@ enum segue_status segue_pack_bind(const struct segue_pack *pack,
     run->groups = (first + tokens - 1) / pack->wire_tokens - first / pack->wire_tokens +
                   1;
     SEGUE_TRY(groups_room(run, (size_t)run->groups + 1));
-    SEGUE_TRY(bind_spans(pack, in_memory, tokens, run));
-    cut(run, first, tokens);
+    SEGUE_TRY(bind_pieces(run, in_memory, first, tokens));
     run->pieces = (struct segue_stage_pieces){.count = pack->layers * run->groups,
                                               .scratch = pack->scratch,
                                               .piece = piece,
@@ -328,5 +311,4 @@ void segue_pack_run_free(struct segue_pack_run *run)
     free(run->spans);
     free(run->whole);
     free(run->at);
-    free(run->zeros);
 }

@@ -22,9 +22,9 @@ struct segue_pack {
     uint32_t wire_tokens; /* tokens of a piece */
     uint32_t layers;      /* of the overlap */
     struct segue_device *device, *host;
-    struct segue_plan *near; /* layers entries: memory <-> slot, or memory <-> scratch */
-    struct segue_plan relay; /* scratch <-> slot, the same for every layer */
-    struct segue_move wire;  /* slot <-> slot */
+    struct segue_plan *near;  /* layers entries: memory <-> slot, or memory <-> scratch */
+    struct segue_plan *relay; /* layers entries: scratch <-> slot */
+    struct segue_move wire;   /* slot <-> slot */
 };
 
 /* What: how many tokens of any layer a slot holds for these two caches. 0: not one. */
@@ -48,8 +48,6 @@ struct segue_pack_run {
     struct segue_span *whole; /* groups entries: the tokens of each piece in a slot */
     uint32_t *at;             /* groups + 1 entries: where each piece's spans begin */
     size_t n_spans, spans_cap, groups_cap;
-    uint32_t *zeros; /* the wire side's block list */
-    size_t zeros_cap;
 };
 
 /* What: makes `run` ready for tokens [first, first + tokens) that lie in `blocks`. `memory` is borrowed until the run is

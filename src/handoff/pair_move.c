@@ -153,8 +153,8 @@ static enum segue_status bind(struct segue_pair *pair, const struct segue_ids *s
                                 theirs->block_tokens, claim->first};
     struct segue_tokens to = {claim->blocks.id, claim->blocks.n, ours->block_tokens,
                               claim->first};
-    return segue_bound_bind(claim->group->handoff, &pair->spans, from, to,
-                            tokens - claim->first);
+    return segue_bound_bind(claim->group->handoff, &pair->spans, &pair->route->plan, from,
+                            to, tokens - claim->first);
 }
 
 static void taken_in(struct segue_stage_half *half, enum segue_status status)

@@ -29,44 +29,6 @@ bool segue_overlap_of(const struct segue_geometry *a, const struct segue_geometr
     return true;
 }
 
-static enum segue_status geometry_copy(const struct segue_geometry *from,
-                                       struct segue_geometry *to)
-{
-    *to = *from;
-    if (!from->layer)
-        return SEGUE_OK;
-    struct segue_layer *layer = malloc(from->layout.layers * sizeof *layer);
-    if (!layer)
-        return segue_fail(SEGUE_E_MEMORY, "no memory for %u layers", from->layout.layers);
-    memcpy(layer, from->layer, from->layout.layers * sizeof *layer);
-    to->layer = layer;
-    return SEGUE_OK;
-}
-
-static bool part_equal(const struct segue_layout_part *a,
-                       const struct segue_layout_part *b)
-{
-    return a->bytes == b->bytes && a->offset == b->offset && a->layer == b->layer &&
-           a->block == b->block && a->head == b->head && a->token == b->token;
-}
-
-static bool geometry_equal(const struct segue_geometry *a, const struct segue_geometry *b)
-{
-    const struct segue_layout *x = &a->layout, *y = &b->layout;
-    if (x->dtype != y->dtype || x->layers != y->layers || x->blocks != y->blocks ||
-        x->block_tokens != y->block_tokens || x->heads != y->heads ||
-        !part_equal(&x->k, &y->k) || !part_equal(&x->v, &y->v) ||
-        a->layer_first != b->layer_first || a->layers_total != b->layers_total ||
-        a->head_first != b->head_first || a->heads_total != b->heads_total ||
-        !a->layer != !b->layer)
-        return false;
-    for (uint32_t i = 0; a->layer && i < x->layers; i++)
-        if (a->layer[i].region != b->layer[i].region ||
-            a->layer[i].offset != b->layer[i].offset)
-            return false;
-    return true;
-}
-
 /* ---- life ---- */
 
 static void route_free(struct segue_route *route)
@@ -74,7 +36,7 @@ static void route_free(struct segue_route *route)
     segue_list_remove(&route->list);
     segue_plan_free(&route->plan);
     segue_pack_free(route->pack);
-    free((void *)route->geometry.layer);
+    segue_geometry_drop(&route->geometry);
     free(route);
 }
 
@@ -112,7 +74,7 @@ static enum segue_status route_new(struct segue_link *link, struct segue_cache *
     route->link = link;
     route->cache = cache;
     segue_list_init(&route->pairs);
-    enum segue_status status = geometry_copy(geometry, &route->geometry);
+    enum segue_status status = segue_geometry_copy(geometry, &route->geometry);
     if (status < 0) {
         free(route);
         return status;
@@ -135,7 +97,7 @@ enum segue_status segue_route_serve(struct segue_link *link, struct segue_cache 
         route = segue_container_of(l, struct segue_route, list);
         if (route->remote)
             continue;
-        if (route->cache == cache && geometry_equal(&route->geometry, geometry)) {
+        if (route->cache == cache && segue_geometry_equal(&route->geometry, geometry)) {
             route->users++;
             *out = route;
             return SEGUE_OK;

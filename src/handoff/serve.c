@@ -329,7 +329,7 @@ enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *
                                     struct segue_reader *r)
 {
     struct segue_msg_claim m;
-    SEGUE_TRY(segue_claim_read(r, &m, h->layers));
+    SEGUE_TRY(segue_claim_read(r, &m, h->room));
     struct segue_peer *peer = segue_peer_of(link);
     if (!peer)
         return SEGUE_E_MEMORY;

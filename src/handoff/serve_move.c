@@ -113,8 +113,8 @@ static enum segue_status stream_begin(struct segue_serve *serve)
     struct segue_tokens from = {serve->part->named, serve->part->n_blocks,
                                 ours->block_tokens, serve->first};
     struct segue_tokens to = {NULL, n_theirs, theirs->block_tokens, serve->first};
-    SEGUE_TRY(segue_bound_bind(serve->handoff, &serve->spans, from, to,
-                               offer->tokens - serve->first));
+    SEGUE_TRY(segue_bound_bind(serve->handoff, &serve->spans, &serve->route->plan, from,
+                               to, offer->tokens - serve->first));
     stream_wait(serve);
     return SEGUE_OK;
 }

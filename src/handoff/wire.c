@@ -52,7 +52,7 @@ void segue_claim_write(struct segue_writer *w, const struct segue_msg_claim *m)
 }
 
 enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_claim *m,
-                                   struct segue_layer *layers)
+                                   struct segue_geometry_room *room)
 {
     m->pair = segue_reader_u64(r);
     m->tag = segue_reader_u64(r);
@@ -72,7 +72,7 @@ enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_clai
     if (m->first >= m->tokens || m->digest > SEGUE_DIGEST_FULL ||
         m->way > SEGUE_WAY_PACKED || m->row >= SEGUE_ROWS_MAX)
         return malformed("claim");
-    SEGUE_TRY(segue_geometry_read(r, &m->geometry, layers, SEGUE_WIRE_LAYERS_MAX));
+    SEGUE_TRY(segue_geometry_read(r, &m->geometry, room));
     m->use = segue_reader_u64(r);
     m->counts = segue_reader_u32(r);
     m->from = segue_reader_u32(r);

@@ -22,8 +22,7 @@ enum segue_handoff_frame {
     SEGUE_FRAME_END = 8,     /* C: this engine's use of the offer is over (R8) */
 };
 
-#define SEGUE_WIRE_LAYERS_MAX 4096  /* layers of one cache */
-#define SEGUE_WIRE_RUNS_MAX   65536 /* block runs of one accept */
+#define SEGUE_WIRE_RUNS_MAX 65536 /* block runs of one accept */
 
 struct segue_msg_claim {
     uint64_t pair; /* the consumer's id of this claim on this cache */
@@ -80,9 +79,9 @@ struct segue_msg_end {
 };
 
 void segue_claim_write(struct segue_writer *w, const struct segue_msg_claim *m);
-/* `layers` is room for the geometry's layer table (SEGUE_WIRE_LAYERS_MAX entries). */
+/* `room` holds the geometry's tables. */
 enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_claim *m,
-                                   struct segue_layer *layers);
+                                   struct segue_geometry_room *room);
 
 /* Writes the accept of blocks[0..n): consecutive ids become one run. E_LIMIT beyond SEGUE_WIRE_RUNS_MAX runs. */
 enum segue_status segue_accept_write(struct segue_writer *w, uint64_t pair,

@@ -46,26 +46,71 @@ static enum segue_status region_index(struct segue_cache *cache,
     return SEGUE_OK;
 }
 
-static enum segue_status take_places(struct segue_cache *cache,
-                                     const struct segue_cache_opts *opts)
+static enum segue_status take_layers(struct segue_cache *cache, uint32_t n,
+                                     const struct segue_layer_place *places,
+                                     struct segue_layer *out)
 {
-    uint32_t layers = cache->geometry.layout.layers, only;
-    if (!opts->region == !opts->places)
-        return segue_fail(SEGUE_E_INVALID, "cache: give either a region or places");
-    if (opts->region)
-        return region_index(cache, opts->region, &only);
-    if (layers > SEGUE_CACHE_LAYERS_MAX)
-        return segue_fail(SEGUE_E_RANGE, "cache: %u layers; %d are allowed", layers,
-                          SEGUE_CACHE_LAYERS_MAX);
-    struct segue_layer *place = calloc(layers ? layers : 1, sizeof *place);
-    if (!place)
-        return segue_fail(SEGUE_E_MEMORY, "no memory for a cache of %u layers", layers);
-    cache->geometry.layer = place;
-    for (uint32_t i = 0; i < layers; i++) {
-        SEGUE_TRY(region_index(cache, opts->places[i].region, &place[i].region));
-        place[i].offset = opts->places[i].offset;
+    for (uint32_t i = 0; i < n; i++) {
+        SEGUE_TRY(region_index(cache, places[i].region, &out[i].region));
+        out[i].offset = places[i].offset;
     }
     return SEGUE_OK;
+}
+
+/* The tables of the options, looked up into `room` for the cache to take a copy. */
+static enum segue_status take_tables(struct segue_cache *cache,
+                                     const struct segue_cache_opts *opts,
+                                     struct segue_geometry_room *room)
+{
+    struct segue_geometry g = cache->geometry;
+    uint32_t layers = g.layout.layers, only;
+    if (!opts->region == !opts->places)
+        return segue_fail(SEGUE_E_INVALID, "cache: give either a region or places");
+    if (opts->v_places && !opts->places)
+        return segue_fail(SEGUE_E_INVALID, "cache: places for V and none for K");
+    if (layers > SEGUE_GEOMETRY_LAYERS_MAX)
+        return segue_fail(SEGUE_E_RANGE, "cache: %u layers; %d are allowed", layers,
+                          SEGUE_GEOMETRY_LAYERS_MAX);
+    if (opts->region)
+        SEGUE_TRY(region_index(cache, opts->region, &only));
+    if (opts->places) {
+        g.layer = room->layer;
+        SEGUE_TRY(take_layers(cache, layers, opts->places, room->layer));
+    }
+    if (opts->v_places) {
+        g.v_layer = room->layer + layers;
+        SEGUE_TRY(take_layers(cache, layers, opts->v_places, room->layer + layers));
+    }
+    for (uint32_t i = 0; i < layers; i++) {
+        room->scale[2 * i] = opts->k_scales ? opts->k_scales[i] : 1;
+        room->scale[2 * i + 1] = opts->v_scales ? opts->v_scales[i] : 1;
+    }
+    if (opts->k_scales || opts->v_scales)
+        g.scale = room->scale;
+    return segue_geometry_copy(&g, &cache->geometry);
+}
+
+static enum segue_status take_geometry(struct segue_cache *cache,
+                                       const struct segue_cache_opts *opts)
+{
+    struct segue_geometry *g = &cache->geometry;
+    g->layout = opts->layout;
+    g->layer_first = opts->layer_first;
+    g->layers_total = opts->layers_total ? opts->layers_total : opts->layout.layers;
+    g->head_first = opts->head_first;
+    g->heads_total = opts->heads_total ? opts->heads_total : opts->layout.heads;
+    g->group = opts->group;
+    if (opts->state == SEGUE_STATE_PAGES)
+        return segue_fail(SEGUE_E_UNSUPPORTED,
+                          "cache: pages are planned for, but not handed over yet");
+    g->kind = (uint32_t)opts->state;
+    g->window = opts->window;
+    struct segue_geometry_room *room = malloc(sizeof *room);
+    if (!room)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for a cache's tables");
+    enum segue_status status = take_tables(cache, opts, room);
+    free(room);
+    return status;
 }
 
 static enum segue_status fill(struct segue_cache *cache,
@@ -80,12 +125,7 @@ static enum segue_status fill(struct segue_cache *cache,
     if (cache->rank >= cache->ranks)
         return segue_fail(SEGUE_E_RANGE, "cache: rank %u of %u", cache->rank,
                           cache->ranks);
-    g->layout = opts->layout;
-    g->layer_first = opts->layer_first;
-    g->layers_total = opts->layers_total ? opts->layers_total : opts->layout.layers;
-    g->head_first = opts->head_first;
-    g->heads_total = opts->heads_total ? opts->heads_total : opts->layout.heads;
-    SEGUE_TRY(take_places(cache, opts));
+    SEGUE_TRY(take_geometry(cache, opts));
     SEGUE_TRY(segue_geometry_check(g, "cache"));
     uint64_t region_len[SEGUE_CACHE_REGIONS_MAX];
     for (uint32_t i = 0; i < cache->n_regions; i++)
@@ -95,7 +135,7 @@ static enum segue_status fill(struct segue_cache *cache,
 
 static void free_cache(struct segue_cache *cache)
 {
-    free((struct segue_layer *)(uintptr_t)cache->geometry.layer);
+    segue_geometry_drop(&cache->geometry);
     free(cache);
 }
 

@@ -22,7 +22,7 @@ struct segue_cache { /* one of ours */
     uint32_t id; /* unique in the agent, never re-used */
     char model[128], convention[128];
     uint32_t rank, ranks;
-    struct segue_geometry geometry; /* geometry.layer points into an owned array */
+    struct segue_geometry geometry; /* its tables are owned: segue_geometry_drop */
     struct segue_region *regions[SEGUE_CACHE_REGIONS_MAX];
     uint32_t n_regions;
     struct segue_device *device; /* of all regions */
@@ -94,12 +94,12 @@ enum segue_status segue_cache_service(struct segue_agent *agent);
 void segue_cache_ended(struct segue_cache *cache);
 
 /* Geometry on the wire (cache descriptions, claims), a block that says its own length.
- * Pure; what is read is sound by itself (segue_geometry_check); `layers` is room for
- * `max_layers` places, which g->layer then borrows. */
+ * Pure; what is read is sound by itself (segue_geometry_check) and borrows the tables in
+ * `room`. */
 struct segue_reader;
 struct segue_writer;
 void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g);
 enum segue_status segue_geometry_read(struct segue_reader *r, struct segue_geometry *g,
-                                      struct segue_layer *layers, uint32_t max_layers);
+                                      struct segue_geometry_room *room);
 
 #endif

@@ -34,6 +34,32 @@ static void part_read(struct segue_reader *r, struct segue_layout_part *part)
     part->token = segue_reader_u64(r);
 }
 
+static void places_write(struct segue_writer *w, const struct segue_layer *layer,
+                         uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        segue_writer_u32(w, layer[i].region);
+        segue_writer_u64(w, layer[i].offset);
+    }
+}
+
+/* What most caches do not need, at the end: a reader takes its absence for the defaults. */
+static void rest_write(struct segue_writer *w, const struct segue_geometry *g)
+{
+    uint32_t scales = g->scale ? 2 * g->layout.layers : 0;
+    if (!scales && !g->group && !g->kind && !g->window)
+        return;
+    segue_writer_u32(w, g->group);
+    segue_writer_u32(w, g->kind);
+    segue_writer_u32(w, g->window);
+    segue_writer_u32(w, scales);
+    for (uint32_t i = 0; i < scales; i++) {
+        uint32_t bits;
+        memcpy(&bits, &g->scale[i], sizeof bits);
+        segue_writer_u32(w, bits);
+    }
+}
+
 void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g)
 {
     size_t len_at = segue_writer_reserve(w, sizeof(uint32_t)), begin = w->len;
@@ -48,18 +74,49 @@ void segue_geometry_write(struct segue_writer *w, const struct segue_geometry *g
     segue_writer_u32(w, g->layers_total);
     segue_writer_u32(w, g->head_first);
     segue_writer_u32(w, g->heads_total);
-    uint32_t places = g->layer ? g->layout.layers : 0;
-    segue_writer_u32(w, places);
-    for (uint32_t i = 0; i < places; i++) {
-        segue_writer_u32(w, g->layer[i].region);
-        segue_writer_u64(w, g->layer[i].offset);
-    }
+    uint32_t n = g->layout.layers;
+    segue_writer_u32(w, g->v_layer ? 2 * n : g->layer ? n : 0);
+    places_write(w, g->layer, g->layer ? n : 0);
+    places_write(w, g->v_layer, g->v_layer ? n : 0);
+    rest_write(w, g);
     segue_writer_patch_u32(w, len_at, (uint32_t)(w->len - begin));
+}
+
+static enum segue_status places_read(struct segue_reader *r, struct segue_layer *layer,
+                                     uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        layer[i].region = segue_reader_u32(r);
+        layer[i].offset = segue_reader_u64(r);
+        if (layer[i].region >= SEGUE_CACHE_REGIONS_MAX)
+            return segue_fail(SEGUE_E_RANGE, "layer %u lies in region %u; %d are allowed",
+                              i, layer[i].region, SEGUE_CACHE_REGIONS_MAX);
+    }
+    return SEGUE_OK;
+}
+
+static enum segue_status rest_read(struct segue_reader *r, struct segue_geometry *g,
+                                   struct segue_geometry_room *room)
+{
+    if (r->failed || segue_reader_left(r) == 0)
+        return SEGUE_OK;
+    g->group = segue_reader_u32(r);
+    g->kind = segue_reader_u32(r);
+    g->window = segue_reader_u32(r);
+    uint32_t scales = segue_reader_u32(r);
+    if (r->failed || (scales && scales != 2 * g->layout.layers))
+        return malformed("geometry");
+    for (uint32_t i = 0; i < scales; i++) {
+        uint32_t bits = segue_reader_u32(r);
+        memcpy(&room->scale[i], &bits, sizeof bits);
+    }
+    g->scale = scales ? room->scale : NULL;
+    return SEGUE_OK;
 }
 
 enum segue_status segue_geometry_read(struct segue_reader *outer,
                                       struct segue_geometry *g,
-                                      struct segue_layer *layers, uint32_t max_layers)
+                                      struct segue_geometry_room *room)
 {
     uint32_t len = segue_reader_u32(outer);
     struct segue_reader r = segue_reader_sub(outer, len);
@@ -75,32 +132,48 @@ enum segue_status segue_geometry_read(struct segue_reader *outer,
     g->layers_total = segue_reader_u32(&r);
     g->head_first = segue_reader_u32(&r);
     g->heads_total = segue_reader_u32(&r);
-    uint32_t places = segue_reader_u32(&r);
+    uint32_t places = segue_reader_u32(&r), n = g->layout.layers;
     if (r.failed)
         return malformed("geometry");
-    if (g->layout.layers > max_layers)
-        return segue_fail(SEGUE_E_RANGE, "a geometry of %u layers; %u are allowed",
-                          g->layout.layers, max_layers);
-    if (places && places != g->layout.layers)
+    if (n > SEGUE_GEOMETRY_LAYERS_MAX)
+        return segue_fail(SEGUE_E_RANGE, "a geometry of %u layers; %u are allowed", n,
+                          SEGUE_GEOMETRY_LAYERS_MAX);
+    if (places && places != n && places != 2 * n)
         return segue_fail(SEGUE_E_PROTOCOL, "a geometry with places for %u of %u layers",
-                          places, g->layout.layers);
-    for (uint32_t i = 0; i < places; i++) {
-        layers[i].region = segue_reader_u32(&r);
-        layers[i].offset = segue_reader_u64(&r);
-        if (layers[i].region >= SEGUE_CACHE_REGIONS_MAX)
-            return segue_fail(SEGUE_E_RANGE, "layer %u lies in region %u; %d are allowed",
-                              i, layers[i].region, SEGUE_CACHE_REGIONS_MAX);
-    }
+                          places, n);
+    SEGUE_TRY(places_read(&r, room->layer, places));
+    g->layer = places ? room->layer : NULL;
+    g->v_layer = places > n ? room->layer + n : NULL;
+    SEGUE_TRY(rest_read(&r, g, room));
     if (r.failed)
         return malformed("geometry");
-    g->layer = places ? layers : NULL;
     return segue_geometry_check(g, "peer's cache");
+}
+
+/* Every layer's place has `bytes` of its region. */
+static enum segue_status check_places(const struct segue_layer *layer, uint32_t n,
+                                      uint64_t bytes, const uint64_t *region_len,
+                                      uint32_t n_regions)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        if (layer[i].region >= n_regions)
+            return segue_fail(SEGUE_E_RANGE, "layer %u lies in region %u of %u", i,
+                              layer[i].region, n_regions);
+        uint64_t len = region_len[layer[i].region];
+        if (bytes == 0 || layer[i].offset > len || bytes > len - layer[i].offset)
+            return segue_fail(SEGUE_E_RANGE,
+                              "layer %u needs %" PRIu64 " bytes at %" PRIu64
+                              ", its region has %" PRIu64,
+                              i, bytes, layer[i].offset, len);
+    }
+    return SEGUE_OK;
 }
 
 enum segue_status segue_cache_bounds_check(const struct segue_geometry *geometry,
                                            const uint64_t *region_len, uint32_t n_regions)
 {
     struct segue_layout layout = geometry->layout;
+    uint32_t n = layout.layers;
     if (!geometry->layer) {
         uint64_t bytes = segue_layout_bytes(&layout);
         if (n_regions != 1)
@@ -115,20 +188,15 @@ enum segue_status segue_cache_bounds_check(const struct segue_geometry *geometry
         return SEGUE_OK;
     }
     layout.layers = 1;
-    uint64_t bytes = segue_layout_bytes(&layout);
-    for (uint32_t i = 0; i < geometry->layout.layers; i++) {
-        const struct segue_layer *place = &geometry->layer[i];
-        if (place->region >= n_regions)
-            return segue_fail(SEGUE_E_RANGE, "layer %u lies in region %u of %u", i,
-                              place->region, n_regions);
-        uint64_t len = region_len[place->region];
-        if (bytes == 0 || place->offset > len || bytes > len - place->offset)
-            return segue_fail(SEGUE_E_RANGE,
-                              "layer %u needs %" PRIu64 " bytes at %" PRIu64
-                              ", its region has %" PRIu64,
-                              i, bytes, place->offset, len);
+    if (geometry->v_layer) {
+        struct segue_layout only = layout;
+        only.k.bytes = 0;
+        SEGUE_TRY(check_places(geometry->v_layer, n, segue_layout_bytes(&only),
+                               region_len, n_regions));
+        layout.v.bytes = 0;
     }
-    return SEGUE_OK;
+    return check_places(geometry->layer, n, segue_layout_bytes(&layout), region_len,
+                        n_regions);
 }
 
 /* ---- one cache ---- */
@@ -181,14 +249,14 @@ static void reasons_read(struct segue_reader *r, struct segue_remote_cache *cach
 
 static enum segue_status fields_read(struct segue_reader *r,
                                      struct segue_remote_cache *cache,
-                                     struct segue_layer *layers)
+                                     struct segue_geometry_room *room)
 {
     cache->id = segue_reader_u32(r);
     segue_reader_str16_copy(r, cache->model, sizeof cache->model);
     segue_reader_str16_copy(r, cache->convention, sizeof cache->convention);
     cache->rank = segue_reader_u32(r);
     cache->ranks = segue_reader_u32(r);
-    SEGUE_TRY(segue_geometry_read(r, &cache->geometry, layers, SEGUE_CACHE_LAYERS_MAX));
+    SEGUE_TRY(segue_geometry_read(r, &cache->geometry, room));
     segue_reader_str16_copy(r, cache->device, sizeof cache->device);
     cache->device_caps = segue_reader_u32(r);
     cache->n_regions = segue_reader_u32(r);
@@ -211,20 +279,17 @@ enum segue_status segue_cache_tell_read(const uint8_t *body, uint32_t len,
                                         struct segue_remote_cache *cache)
 {
     struct segue_reader r = segue_reader_make(body, len);
-    struct segue_layer *layers = calloc(SEGUE_CACHE_LAYERS_MAX, sizeof *layers);
+    struct segue_geometry_room *room = malloc(sizeof *room);
     *cache = (struct segue_remote_cache){0};
-    if (!layers)
+    if (!room)
         return segue_fail(SEGUE_E_MEMORY, "no memory for a cache description");
-    enum segue_status status = fields_read(&r, cache, layers);
-    if (status >= 0 && cache->geometry.layer) {
-        /* Failing to shrink is no failure. */
-        size_t size = cache->geometry.layout.layers * sizeof *layers;
-        struct segue_layer *fitting = realloc(layers, size);
-        cache->geometry.layer = fitting ? fitting : layers;
-        return SEGUE_OK;
-    }
-    free(layers);
-    cache->geometry.layer = NULL;
+    enum segue_status status = fields_read(&r, cache, room);
+    struct segue_geometry borrowed = cache->geometry;
+    cache->geometry.layer = cache->geometry.v_layer = NULL;
+    cache->geometry.scale = NULL;
+    if (status >= 0)
+        status = segue_geometry_copy(&borrowed, &cache->geometry);
+    free(room);
     return status;
 }
 
@@ -233,7 +298,7 @@ void segue_remote_cache_free(struct segue_remote_cache *cache)
     for (size_t i = 0; cache->handles && i < SEGUE_ROWS_MAX * cache->n_regions; i++)
         segue_handle_close(&cache->handles[i]);
     free(cache->handles);
-    free((struct segue_layer *)(uintptr_t)cache->geometry.layer);
+    segue_geometry_drop(&cache->geometry);
     *cache = (struct segue_remote_cache){0};
 }
 

@@ -10,8 +10,7 @@
 #include "base/bytes.h"
 #include "kv/cache.h"
 
-#define SEGUE_CACHES_MAX       64   /* caches of one agent that a peer looks at */
-#define SEGUE_CACHE_LAYERS_MAX 4096 /* layers of one cache */
+#define SEGUE_CACHES_MAX 64 /* caches of one agent that a peer looks at */
 
 enum segue_cache_type {
     SEGUE_CACHE_ASK = 1,  /* empty: tell me your caches, and those to come */

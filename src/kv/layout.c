@@ -1,58 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The named orders as strides and back, and whether strides make sense. */
-#include <segue/layout.h>
-#include "base/status.h"
+/* Whether strides make sense, and how far they reach. */
+#include "kv/layout.h"
 
 #include <stdbool.h>
-#include <string.h>
+#include "base/status.h"
 
-#define BYTES_LIMIT ((uint64_t)INT64_MAX)
-
-enum axis { LAYER, BLOCK, HEAD, TOKEN, AXES };
-
-static const struct {
-    const char *letters, *alias;
-    uint8_t axis[AXES]; /* outermost first */
-} orders[] = {
-    {"LBHNC", "hnd", {LAYER, BLOCK, HEAD, TOKEN}},
-    {"LBNHC", "nhd", {LAYER, BLOCK, TOKEN, HEAD}},
-    {"LHBNC", NULL, {LAYER, HEAD, BLOCK, TOKEN}},
-    {"BLHNC", NULL, {BLOCK, LAYER, HEAD, TOKEN}},
-    {"BLNHC", NULL, {BLOCK, LAYER, TOKEN, HEAD}},
-    {"BHLNC", NULL, {BLOCK, HEAD, LAYER, TOKEN}},
-};
-#define ORDERS (sizeof orders / sizeof *orders)
-
-static uint64_t *stride_of(struct segue_layout_part *part, unsigned axis)
+enum segue_status segue_layout_check_numbers(const struct segue_layout *layout)
 {
-    switch (axis) {
-    case LAYER:
-        return &part->layer;
-    case BLOCK:
-        return &part->block;
-    case HEAD:
-        return &part->head;
-    default:
-        return &part->token;
-    }
-}
-
-static uint64_t stride(const struct segue_layout_part *part, unsigned axis)
-{
-    return *stride_of((struct segue_layout_part *)part, axis);
-}
-
-static uint32_t count(const struct segue_layout *layout, unsigned axis)
-{
-    const uint32_t counts[AXES] = {layout->layers, layout->blocks, layout->heads,
-                                   layout->block_tokens};
-    return counts[axis];
-}
-
-static enum segue_status check_numbers(const struct segue_layout *layout)
-{
-    static const char *const names[AXES] = {"layers", "blocks", "heads",
-                                            "tokens a block"};
+    static const char *const names[SEGUE_AXES] = {"layers", "blocks", "heads",
+                                                  "tokens a block"};
     if (layout->size != sizeof *layout)
         return segue_fail(SEGUE_E_INVALID,
                           "the layout struct has %zu bytes instead of %zu: start from "
@@ -60,51 +16,11 @@ static enum segue_status check_numbers(const struct segue_layout *layout)
                           layout->size, sizeof *layout);
     if (segue_dtype_size(layout->dtype) == 0)
         return segue_fail(SEGUE_E_INVALID, "%u is no element type", layout->dtype);
-    for (unsigned axis = 0; axis < AXES; axis++)
-        if (count(layout, axis) == 0 || count(layout, axis) > INT32_MAX)
-            return segue_fail(SEGUE_E_INVALID, "a layout with %u %s", count(layout, axis),
-                              names[axis]);
-    return SEGUE_OK;
-}
-
-enum segue_status segue_layout_named(const char *order, enum segue_dtype dtype,
-                                     uint32_t layers, uint32_t blocks,
-                                     uint32_t block_tokens, uint32_t heads,
-                                     uint32_t head_size, struct segue_layout *out)
-{
-    size_t found = 0;
-    while (found < ORDERS && order && strcmp(order, orders[found].letters) != 0 &&
-           (!orders[found].alias || strcmp(order, orders[found].alias) != 0))
-        found++;
-    if (!order || found == ORDERS)
-        return segue_fail(SEGUE_E_INVALID,
-                          "no layout is called '%s': nhd, hnd, LBHNC, LBNHC, LHBNC, "
-                          "BLHNC, BLNHC, BHLNC",
-                          order ? order : "(null)");
-    struct segue_layout layout = SEGUE_LAYOUT_INIT;
-    layout.dtype = dtype;
-    layout.layers = layers;
-    layout.blocks = blocks;
-    layout.block_tokens = block_tokens;
-    layout.heads = heads;
-    SEGUE_TRY(check_numbers(&layout));
-    uint64_t bytes = (uint64_t)head_size * segue_dtype_size(dtype);
-    if (bytes == 0 || bytes > INT32_MAX)
-        return segue_fail(SEGUE_E_INVALID, "a head of %u elements", head_size);
-    layout.k.bytes = layout.v.bytes = (uint32_t)bytes;
-    layout.v.offset = bytes;
-    uint64_t step = 2 * bytes;
-    for (unsigned i = AXES; i-- > 0;) {
-        unsigned axis = orders[found].axis[i];
-        *stride_of(&layout.k, axis) = *stride_of(&layout.v, axis) = step;
-        if (__builtin_mul_overflow(step, count(&layout, axis), &step) ||
-            step > BYTES_LIMIT)
-            return segue_fail(SEGUE_E_RANGE,
-                              "%u layers x %u blocks x %u tokens x %u heads x %u "
-                              "elements do not fit 63 bits",
-                              layers, blocks, block_tokens, heads, head_size);
-    }
-    *out = layout;
+    for (unsigned axis = 0; axis < SEGUE_AXES; axis++)
+        if (segue_axis_count(layout, axis) == 0 ||
+            segue_axis_count(layout, axis) > INT32_MAX)
+            return segue_fail(SEGUE_E_INVALID, "a layout with %u %s",
+                              segue_axis_count(layout, axis), names[axis]);
     return SEGUE_OK;
 }
 
@@ -114,15 +30,16 @@ static bool part_span(const struct segue_layout *layout,
                       const struct segue_layout_part *part, unsigned axes, uint64_t *span)
 {
     *span = part->bytes;
-    for (unsigned axis = 0; axis < AXES; axis++) {
+    for (unsigned axis = 0; axis < SEGUE_AXES; axis++) {
         uint64_t far;
         if ((axes & 1U << axis) == 0)
             continue;
-        if (__builtin_mul_overflow(stride(part, axis), count(layout, axis) - 1, &far) ||
+        if (__builtin_mul_overflow(segue_stride(part, axis),
+                                   segue_axis_count(layout, axis) - 1, &far) ||
             __builtin_add_overflow(*span, far, span))
             return false;
     }
-    return *span <= BYTES_LIMIT;
+    return *span <= SEGUE_LAYOUT_BYTES_MAX;
 }
 
 static bool part_end(const struct segue_layout *layout,
@@ -131,15 +48,16 @@ static bool part_end(const struct segue_layout *layout,
     *end = 0;
     if (part->bytes == 0)
         return true;
-    return part_span(layout, part, (1U << AXES) - 1, end) &&
-           !__builtin_add_overflow(*end, part->offset, end) && *end <= BYTES_LIMIT;
+    return part_span(layout, part, (1U << SEGUE_AXES) - 1, end) &&
+           !__builtin_add_overflow(*end, part->offset, end) &&
+           *end <= SEGUE_LAYOUT_BYTES_MAX;
 }
 
 uint64_t segue_layout_bytes(const struct segue_layout *layout)
 {
     uint64_t k, v;
-    for (unsigned axis = 0; axis < AXES; axis++)
-        if (count(layout, axis) == 0)
+    for (unsigned axis = 0; axis < SEGUE_AXES; axis++)
+        if (segue_axis_count(layout, axis) == 0)
             return 0;
     if (!part_end(layout, &layout->k, &k) || !part_end(layout, &layout->v, &v))
         return 0;
@@ -151,11 +69,13 @@ static unsigned sort_axes(const struct segue_layout *layout,
                           const struct segue_layout_part *part, unsigned char *sorted)
 {
     unsigned n = 0;
-    for (unsigned axis = 0; axis < AXES; axis++) {
-        if (count(layout, axis) == 1 || (axis == LAYER && part->layer == 0))
+    for (unsigned axis = 0; axis < SEGUE_AXES; axis++) {
+        if (segue_axis_count(layout, axis) == 1 ||
+            (axis == SEGUE_AXIS_LAYER && part->layer == 0))
             continue;
         unsigned at = n++;
-        for (; at > 0 && stride(part, sorted[at - 1]) > stride(part, axis); at--)
+        for (; at > 0 && segue_stride(part, sorted[at - 1]) > segue_stride(part, axis);
+             at--)
             sorted[at] = sorted[at - 1];
         sorted[at] = (unsigned char)axis;
     }
@@ -166,17 +86,18 @@ static enum segue_status check_nested(const struct segue_layout *layout,
                                       const struct segue_layout_part *part,
                                       const char *name)
 {
-    unsigned char sorted[AXES];
+    unsigned char sorted[SEGUE_AXES];
     unsigned n = sort_axes(layout, part, sorted), inside = 0;
     for (unsigned i = 0; i < n; i++) {
-        static const char *const names[AXES] = {"layer", "block", "head", "token"};
+        static const char *const names[SEGUE_AXES] = {"layer", "block", "head", "token"};
         uint64_t span;
-        if (!part_span(layout, part, inside, &span) || span > stride(part, sorted[i]))
+        if (!part_span(layout, part, inside, &span) ||
+            span > segue_stride(part, sorted[i]))
             return segue_fail(SEGUE_E_INVALID,
                               "%s: the %s stride of %llu bytes is less than what lies "
                               "inside it",
                               name, names[sorted[i]],
-                              (unsigned long long)stride(part, sorted[i]));
+                              (unsigned long long)segue_stride(part, sorted[i]));
         inside |= 1U << sorted[i];
     }
     return SEGUE_OK;
@@ -187,10 +108,10 @@ static bool nests(const struct segue_layout *layout, const unsigned char *axes,
                   unsigned n, uint64_t span)
 {
     for (unsigned i = 0; i < n; i++) {
-        uint64_t step = stride(&layout->k, axes[i]);
+        uint64_t step = segue_stride(&layout->k, axes[i]);
         if (span > step)
             return false;
-        span += step * (count(layout, axes[i]) - 1);
+        span += step * (segue_axis_count(layout, axes[i]) - 1);
     }
     return true;
 }
@@ -204,7 +125,7 @@ static bool nests(const struct segue_layout *layout, const unsigned char *axes,
 static bool parts_apart(const struct segue_layout *layout)
 {
     const struct segue_layout_part *k = &layout->k, *v = &layout->v;
-    unsigned char sorted[AXES];
+    unsigned char sorted[SEGUE_AXES];
     unsigned n = sort_axes(layout, k, sorted), inside = 0;
     bool k_first = k->offset <= v->offset;
     uint64_t apart = k_first ? v->offset - k->offset : k->offset - v->offset;
@@ -218,15 +139,16 @@ static bool parts_apart(const struct segue_layout *layout)
         uint64_t first = k_first ? k_span : v_span, second = k_first ? v_span : k_span;
         if (apart >= first && nests(layout, sorted + left, n - left, apart + second))
             return true;
-        if (left == 0 || stride(k, sorted[left - 1]) != stride(v, sorted[left - 1]))
+        if (left == 0 ||
+            segue_stride(k, sorted[left - 1]) != segue_stride(v, sorted[left - 1]))
             return false;
         inside &= ~(1U << sorted[left - 1]);
     }
 }
 
-enum segue_status segue_layout_check(const struct segue_layout *layout)
+enum segue_status segue_layout_check_apart(const struct segue_layout *layout)
 {
-    SEGUE_TRY(check_numbers(layout));
+    SEGUE_TRY(segue_layout_check_numbers(layout));
     uint32_t element = segue_dtype_size(layout->dtype);
     if (layout->k.bytes == 0 || layout->k.bytes % element != 0 ||
         layout->v.bytes % element != 0)
@@ -244,35 +166,15 @@ enum segue_status segue_layout_check(const struct segue_layout *layout)
     SEGUE_TRY(check_nested(layout, &layout->v, "V"));
     if ((layout->k.layer == 0) != (layout->v.layer == 0) && layout->layers > 1)
         return segue_fail(SEGUE_E_INVALID, "only one of K and V has a layer stride");
-    if (!parts_apart(layout))
+    return SEGUE_OK;
+}
+
+enum segue_status segue_layout_check(const struct segue_layout *layout)
+{
+    SEGUE_TRY(segue_layout_check_apart(layout));
+    if (layout->v.bytes > 0 && !parts_apart(layout))
         return segue_fail(SEGUE_E_INVALID, "K at %llu and V at %llu share bytes",
                           (unsigned long long)layout->k.offset,
                           (unsigned long long)layout->v.offset);
     return SEGUE_OK;
-}
-
-static bool same_strides(const struct segue_layout *a, const struct segue_layout *b)
-{
-    for (unsigned axis = 0; axis < AXES; axis++)
-        if (count(b, axis) > 1 && (stride(&a->k, axis) != stride(&b->k, axis) ||
-                                   stride(&a->v, axis) != stride(&b->v, axis)))
-            return false;
-    return a->k.offset == b->k.offset && a->v.offset == b->v.offset;
-}
-
-const char *segue_layout_name(const struct segue_layout *layout)
-{
-    uint32_t element = segue_dtype_size(layout->dtype);
-    bool apart = layout->k.layer == 0 && layout->v.layer == 0;
-    for (size_t i = 0; element > 0 && i < ORDERS; i++) {
-        struct segue_layout named;
-        if (layout->k.bytes == layout->v.bytes &&
-            segue_layout_named(orders[i].letters, layout->dtype,
-                               apart ? 1 : layout->layers, layout->blocks,
-                               layout->block_tokens, layout->heads,
-                               layout->k.bytes / element, &named) == SEGUE_OK &&
-            same_strides(layout, &named))
-            return orders[i].alias ? orders[i].alias : orders[i].letters;
-    }
-    return "strided";
 }

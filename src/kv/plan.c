@@ -22,6 +22,7 @@ struct common {
 struct shape {
     struct segue_move move;
     uint64_t src_layer, dst_layer;
+    bool v; /* it is V alone */
 };
 
 static uint64_t dst_run(const struct segue_move *move)
@@ -29,13 +30,24 @@ static uint64_t dst_run(const struct segue_move *move)
     return segue_move_scale(move, move->run);
 }
 
-static struct shape shape_part(const struct common *c,
-                               const struct segue_layout_part *from,
-                               const struct segue_layout_part *to)
+/* What the elements of common layer i are multiplied by, so that their values stay; 0: by
+ * nothing. */
+static float scale_of(const struct common *c, uint32_t i, bool v)
 {
+    size_t src = 2 * (size_t)(c->layers.first - c->src->layer_first + i) + v;
+    size_t dst = 2 * (size_t)(c->layers.first - c->dst->layer_first + i) + v;
+    float from = c->src->scale ? c->src->scale[src] : 1;
+    float to = c->dst->scale ? c->dst->scale[dst] : 1;
+    return from == to ? 0 : from / to;
+}
+
+static struct shape shape_part(const struct common *c, bool v)
+{
+    const struct segue_layout_part *from = v ? &c->src->layout.v : &c->src->layout.k;
+    const struct segue_layout_part *to = v ? &c->dst->layout.v : &c->dst->layout.k;
     uint64_t src_head = c->heads.first - c->src->head_first;
     uint64_t dst_head = c->heads.first - c->dst->head_first;
-    struct shape shape = {.src_layer = from->layer, .dst_layer = to->layer};
+    struct shape shape = {.src_layer = from->layer, .dst_layer = to->layer, .v = v};
     shape.move = (struct segue_move){
         .src_offset = from->offset + src_head * from->head,
         .dst_offset = to->offset + dst_head * to->head,
@@ -61,11 +73,22 @@ static bool same_steps(const struct shape *a, const struct shape *b)
            a->src_layer == b->src_layer && a->dst_layer == b->dst_layer;
 }
 
+/* Whether what holds for K of every layer holds for V: it lies with K and has its scale. */
+static bool together(const struct common *c)
+{
+    if (c->src->v_layer || c->dst->v_layer)
+        return false;
+    for (uint32_t i = 0; (c->src->scale || c->dst->scale) && i < c->layers.count; i++)
+        if (scale_of(c, i, false) != scale_of(c, i, true))
+            return false;
+    return true;
+}
+
 /* K and V as one move, where they stand in the same order on both sides: side by side, a
  * longer run; else a dim of two. */
-static bool join_parts(struct shape *k, struct shape *v)
+static bool join_parts(const struct common *c, struct shape *k, struct shape *v)
 {
-    if (!same_steps(k, v))
+    if (!together(c) || !same_steps(k, v))
         return false;
     struct segue_move *first = &k->move, *second = &v->move;
     if (second->src_offset < first->src_offset) {
@@ -144,36 +167,31 @@ static void fold(struct segue_move *move, const struct segue_layout *src)
 }
 
 /* Where common layer i of one side starts. */
-struct origin {
-    uint32_t region;
-    uint64_t offset;
-};
-
-static struct origin origin_of(const struct segue_geometry *side, struct segue_share all,
-                               uint32_t i, uint64_t stride)
+static struct segue_layer origin_of(const struct segue_geometry *side,
+                                    struct segue_share all, uint32_t i, bool v)
 {
-    uint32_t layer = all.first - side->layer_first + i;
-    if (side->layer)
-        return (struct origin){side->layer[layer].region, side->layer[layer].offset};
-    return (struct origin){0, layer * stride};
+    return segue_geometry_layer(side, all.first - side->layer_first + i, v);
 }
 
-/* How many common layers from i on are evenly spaced on both sides; *step gets how far
- * apart. */
+/* How many common layers from i on are evenly spaced on both sides and scaled alike; *step
+ * gets how far apart. */
 static uint32_t even_layers(const struct common *c, const struct shape *shape, uint32_t i,
                             struct segue_dim *step)
 {
     *step = (struct segue_dim){1, shape->src_layer, shape->dst_layer};
-    if (!c->src->layer && !c->dst->layer)
+    bool scaled = c->src->scale || c->dst->scale;
+    if (!c->src->layer && !c->dst->layer && !scaled)
         return c->layers.count - i;
-    struct origin src = origin_of(c->src, c->layers, i, shape->src_layer);
-    struct origin dst = origin_of(c->dst, c->layers, i, shape->dst_layer);
+    struct segue_layer src = origin_of(c->src, c->layers, i, shape->v);
+    struct segue_layer dst = origin_of(c->dst, c->layers, i, shape->v);
+    float scale = scale_of(c, i, shape->v);
     uint32_t n = 1;
     for (; i + n < c->layers.count; n++) {
-        struct origin src_next = origin_of(c->src, c->layers, i + n, shape->src_layer);
-        struct origin dst_next = origin_of(c->dst, c->layers, i + n, shape->dst_layer);
+        struct segue_layer src_next = origin_of(c->src, c->layers, i + n, shape->v);
+        struct segue_layer dst_next = origin_of(c->dst, c->layers, i + n, shape->v);
         if (src_next.region != src.region || src_next.offset <= src.offset ||
-            dst_next.region != dst.region || dst_next.offset <= dst.offset)
+            dst_next.region != dst.region || dst_next.offset <= dst.offset ||
+            scale_of(c, i + n, shape->v) != scale)
             break;
         uint64_t src_step = src_next.offset - src.offset;
         uint64_t dst_step = dst_next.offset - dst.offset;
@@ -190,13 +208,14 @@ static uint32_t even_layers(const struct common *c, const struct shape *shape, u
 static struct segue_move place(const struct common *c, const struct shape *shape,
                                uint32_t i, struct segue_dim layers)
 {
-    struct origin src = origin_of(c->src, c->layers, i, shape->src_layer);
-    struct origin dst = origin_of(c->dst, c->layers, i, shape->dst_layer);
+    struct segue_layer src = origin_of(c->src, c->layers, i, shape->v);
+    struct segue_layer dst = origin_of(c->dst, c->layers, i, shape->v);
     struct segue_move move = shape->move;
     move.src_region = src.region;
     move.src_offset += src.offset;
     move.dst_region = dst.region;
     move.dst_offset += dst.offset;
+    move.scale = scale_of(c, i, shape->v);
     move.dim[move.dims++] = layers;
     fold(&move, &c->src->layout);
     return move;
@@ -225,12 +244,31 @@ static enum segue_status differ(const char *what, uint64_t src, uint64_t dst)
                       (unsigned long long)src, what, (unsigned long long)dst);
 }
 
+static const char *const kinds[] = {"every token", "a sliding window", "pages"};
+
+static enum segue_status check_state(const struct segue_geometry *src,
+                                     const struct segue_geometry *dst)
+{
+    if (src->group != dst->group)
+        return segue_fail(SEGUE_E_MISMATCH,
+                          "the producer's cache is of layer group %u, "
+                          "the consumer's of group %u",
+                          src->group, dst->group);
+    if (src->kind != dst->kind)
+        return segue_fail(SEGUE_E_MISMATCH, "the producer keeps %s, the consumer %s",
+                          kinds[src->kind], kinds[dst->kind]);
+    if (src->window != dst->window)
+        return differ("tokens in its sliding window", src->window, dst->window);
+    return SEGUE_OK;
+}
+
 static enum segue_status check_fit(const struct segue_geometry *src,
                                    const struct segue_geometry *dst)
 {
     const struct segue_layout *from = &src->layout, *to = &dst->layout;
     uint32_t src_size = segue_dtype_size(from->dtype);
     uint32_t dst_size = segue_dtype_size(to->dtype);
+    SEGUE_TRY(check_state(src, dst));
     if (src->layers_total != dst->layers_total)
         return differ("layers", src->layers_total, dst->layers_total);
     if (src->heads_total != dst->heads_total)
@@ -313,14 +351,28 @@ static enum segue_status count_bytes(const struct common *c, uint64_t *bytes)
     return SEGUE_OK;
 }
 
+/* What holds for all moves: whether a side's tokens run on over consecutive blocks, and
+ * whether spans that follow each other may be one. */
+static void look_over(const struct common *c, struct segue_plan *plan)
+{
+    plan->src_linear = plan->dst_linear = plan->spans_join = true;
+    for (uint32_t i = 0; i < plan->n_moves; i++) {
+        const struct segue_move *m = &plan->moves[i];
+        plan->converts |= segue_move_converts(m);
+        plan->src_linear &= m->src_block == m->src_token * c->src->layout.block_tokens;
+        plan->dst_linear &= m->dst_block == m->dst_token * c->dst->layout.block_tokens;
+        plan->spans_join &= m->outer == m->dims;
+    }
+    plan->spans_join &= plan->src_linear && plan->dst_linear;
+}
+
 static enum segue_status compile(const struct common *c, struct segue_plan *plan)
 {
-    const struct segue_layout *from = &c->src->layout, *to = &c->dst->layout;
-    struct shape shapes[2] = {shape_part(c, &from->k, &to->k)};
+    struct shape shapes[2] = {shape_part(c, false)};
     unsigned n_shapes = 1;
-    if (from->v.bytes > 0) {
-        shapes[1] = shape_part(c, &from->v, &to->v);
-        n_shapes = join_parts(&shapes[0], &shapes[1]) ? 1 : 2;
+    if (c->src->layout.v.bytes > 0) {
+        shapes[1] = shape_part(c, true);
+        n_shapes = join_parts(c, &shapes[0], &shapes[1]) ? 1 : 2;
     }
     uint32_t counts[2] = {spread(c, &shapes[0], NULL),
                           n_shapes == 2 ? spread(c, &shapes[1], NULL) : 0};
@@ -335,6 +387,7 @@ static enum segue_status compile(const struct common *c, struct segue_plan *plan
     if (n_shapes == 2)
         spread(c, &shapes[1], plan->moves + counts[0]);
     plan->run = common_run(&plan->moves[0], c);
+    look_over(c, plan);
     return SEGUE_OK;
 }
 
@@ -353,7 +406,7 @@ enum segue_status segue_plan_build(const struct segue_geometry *src,
         .heads = segue_share_overlap(src->head_first, src->layout.heads, dst->head_first,
                                      dst->layout.heads),
     };
-    struct segue_plan plan = {.converts = src->layout.dtype != dst->layout.dtype};
+    struct segue_plan plan = {0};
     if (common.layers.count > 0 && common.heads.count > 0) {
         SEGUE_TRY(count_bytes(&common, &plan.bytes_per_token));
         SEGUE_TRY(compile(&common, &plan));

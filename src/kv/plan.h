@@ -25,11 +25,15 @@ struct segue_plan {
      * each side alone, and of what is contiguous on both at once: what a piece of a
      * cursor carries. */
     uint32_t src_run, dst_run, run;
-    bool converts; /* the element types differ */
+    bool converts; /* elements change on their way: their type, or by a scale */
+    /* Binding reads these. Whether the tokens of each side run on over consecutive blocks,
+     * and whether the order of the bytes allows spans to be joined. */
+    bool src_linear, dst_linear, spans_join;
 };
 
 /* What: the plan from `src` to `dst`. E_MISMATCH, naming both values, when they cannot
- * fit: layers_total, heads_total, head size, element type without a converter. A plan
+ * fit: group, kind, window, layers_total, heads_total, head sizes, element type without a
+ * converter. A plan
  * with bytes_per_token 0 is legal: nothing to do between these two. */
 enum segue_status segue_plan_build(const struct segue_geometry *src,
                                    const struct segue_geometry *dst,
@@ -56,13 +60,29 @@ struct segue_tokens {
 
 /* What: spans that carry `tokens` tokens from where `src` begins to where `dst` begins
  * (for a packed slot: the one block 0 of as many tokens as the slot's geometry has, from
- * its token 0). Writes at most `max` entries; segue_spans_max() says how many are needed
- * at most (SIZE_MAX: absurdly many). E_RANGE when a list is too short, naming which, or
- * `max` is. Pure. */
+ * its token 0). The sequence is cut where a block ends on either side; what follows at
+ * even steps is one span, so consecutive blocks need no span each. The plan says how far
+ * that may go, and may be NULL. Writes at most `max` entries; segue_spans_max() says how
+ * many are needed at most (SIZE_MAX: absurdly many). E_RANGE when a list is too short,
+ * naming which, or `max` is. Pure. */
 size_t segue_spans_max(const struct segue_tokens *src, const struct segue_tokens *dst,
                        uint64_t tokens);
-enum segue_status segue_spans_bind(const struct segue_tokens *src,
+enum segue_status segue_spans_bind(const struct segue_plan *plan,
+                                   const struct segue_tokens *src,
                                    const struct segue_tokens *dst, uint64_t tokens,
                                    struct segue_span *spans, size_t max, size_t *n_spans);
+
+/* What a copy engine takes. */
+struct segue_plan_caps {
+    uint64_t pitch; /* most bytes from one row to the next; 0: any */
+    uint32_t rows;  /* most rows of one dim; 0: any */
+    bool strided;   /* false: contiguous runs only, no dims */
+};
+
+/* What: splits the moves of `plan` until each dim has a pitch and a count within `caps`.
+ * Spans stay as they are. E_RANGE when that takes more than a million moves, E_MEMORY;
+ * the plan is as it was then. Pure. */
+enum segue_status segue_plan_split(struct segue_plan *plan,
+                                   const struct segue_plan_caps *caps);
 
 #endif

@@ -18,15 +18,15 @@ static struct segue_writer writer(void)
 
 static void claim(const uint8_t *body, uint32_t len)
 {
-    static struct segue_layer layers[SEGUE_WIRE_LAYERS_MAX], more[SEGUE_WIRE_LAYERS_MAX];
+    static struct segue_geometry_room room, more;
     struct segue_msg_claim m, same;
     struct segue_reader r = reader(body, len);
-    if (segue_claim_read(&r, &m, layers) < 0)
+    if (segue_claim_read(&r, &m, &room) < 0)
         return;
     struct segue_writer w = writer();
     segue_claim_write(&w, &m);
     r = reader(again, (uint32_t)w.len);
-    must(!w.failed && segue_claim_read(&r, &same, more) >= 0);
+    must(!w.failed && segue_claim_read(&r, &same, &more) >= 0);
     must(same.pair == m.pair && same.credits == m.credits &&
          strcmp(same.model, m.model) == 0 &&
          same.geometry.layout.blocks == m.geometry.layout.blocks);

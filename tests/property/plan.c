@@ -1,31 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Random pairs of geometries, random block lists and stretches: every byte the naive walk
- * writes is written once by the plan, none besides; the kernel, its chunks, the cursor and
- * a trip through the wire order all end with the same bytes.
+ * writes is written once by the plan, none besides; the kernel, its chunks, the cursor, a
+ * plan split for a poor copy engine and a trip through the wire order all end with the
+ * same bytes; gathered and scattered back, memory is what it was.
  */
-#include "test.h"
 #include "naive.h"
+#include "property/sides.h"
+#include "test.h"
+
+#include "device/convert.h"
 #include "device/relayout.h"
 
 #include <stdlib.h>
 #include <time.h>
-
-#define REGIONS 4
-#define LAYERS  6
-#define HEADS   8
-
-static uint64_t seed;
-static uint64_t state_;
-
-static uint32_t pick(uint32_t n)
-{
-    state_ += 0x9e3779b97f4a7c15;
-    uint64_t z = state_;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (uint32_t)((z ^ z >> 31) % n);
-}
 
 static uint64_t cases_wanted(void)
 {
@@ -33,138 +21,13 @@ static uint64_t cases_wanted(void)
     if (text)
         return strtoull(text, NULL, 10);
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-    return 2000;
+    return 5000;
 #else
-    return 20000;
+    return 100000;
 #endif
 }
 
-struct side {
-    struct segue_geometry geometry;
-    struct segue_layer layer[LAYERS];
-    char *bytes[REGIONS];
-    struct segue_extent extent[REGIONS];
-    size_t n_regions;
-    uint32_t *blocks;
-    struct segue_tokens tokens;
-};
-
-/* K and V apart inside each layer: halves of a block, tensors of their own, or V first. */
-static void part_ways(struct segue_layout *layout, uint32_t head_bytes)
-{
-    uint64_t tokens = layout->block_tokens, heads = layout->heads;
-    struct segue_layout_part *k = &layout->k, *v = &layout->v;
-    uint64_t block = heads * tokens * head_bytes, all = block * layout->blocks;
-    bool nhd = pick(2), halves = pick(2);
-    k->token = nhd ? heads * head_bytes : head_bytes;
-    k->head = nhd ? head_bytes : tokens * head_bytes;
-    k->block = halves ? 2 * block : block;
-    k->layer = 2 * all;
-    *v = *k;
-    k->offset = 0;
-    v->offset = halves ? block : all;
-    if (pick(3) == 0) {
-        uint64_t offset = k->offset;
-        k->offset = v->offset;
-        v->offset = offset;
-    }
-}
-
-/* Gaps: every stride grows by a little, from the innermost axis outwards. */
-static void spread_out(struct segue_layout *layout)
-{
-    uint64_t pad = 16 * (1 + pick(4));
-    struct segue_layout_part *parts[2] = {&layout->k, &layout->v};
-    for (int i = 0; i < 2; i++) {
-        parts[i]->block += pad;
-        parts[i]->layer += pad * layout->blocks;
-    }
-}
-
-static void make_layout(struct segue_layout *layout, uint32_t dtype, uint32_t layers,
-                        uint32_t heads, uint32_t head_size)
-{
-    static const char *const orders[] = {"LBHNC", "LBNHC", "LHBNC",
-                                         "BLHNC", "BLNHC", "BHLNC"};
-    static const uint32_t sizes[] = {1, 2, 3, 4, 5, 8, 16, 24};
-    unsigned order = pick(6);
-    assert_ok(segue_layout_named(orders[order], dtype, layers, 1 + pick(9),
-                                 sizes[pick(8)], heads, head_size, layout));
-    unsigned kind = pick(4);
-    if (kind == 0)
-        part_ways(layout, head_size * segue_dtype_size(dtype));
-    else if (kind == 1 && order < 2)
-        spread_out(layout);
-}
-
-static void share(uint32_t total, uint32_t *first, uint32_t *count)
-{
-    *first = pick(3) == 0 ? pick(total) : 0;
-    *count = pick(2) == 0 ? total - *first : 1 + pick(total - *first);
-}
-
-static void make_regions(struct side *side)
-{
-    struct segue_geometry *g = &side->geometry;
-    side->n_regions = 1;
-    side->extent[0].len = segue_layout_bytes(&g->layout);
-    if (pick(2) == 0)
-        return;
-    /* Layers of their own: dealt out to a few regions, in order. */
-    uint64_t stride = g->layout.k.layer;
-    g->layout.k.layer = g->layout.v.layer = 0;
-    uint64_t bytes = segue_layout_bytes(&g->layout);
-    g->layout.k.layer = g->layout.v.layer = pick(2) ? stride : 0;
-    side->n_regions = 1 + pick(REGIONS);
-    for (size_t r = 0; r < side->n_regions; r++)
-        side->extent[r].len = 32;
-    for (uint32_t l = 0; l < g->layout.layers; l++) {
-        uint32_t r = l % (uint32_t)side->n_regions;
-        side->layer[l] = (struct segue_layer){r, side->extent[r].len};
-        side->extent[r].len += bytes + 16 * pick(2);
-    }
-    g->layer = side->layer;
-}
-
-static void make_side(struct side *side, uint32_t dtype, uint32_t layers_total,
-                      uint32_t heads_total, uint32_t head_size, bool latent)
-{
-    *side = (struct side){0};
-    struct segue_geometry *g = &side->geometry;
-    uint32_t layers, heads;
-    g->layers_total = layers_total;
-    g->heads_total = heads_total;
-    share(layers_total, &g->layer_first, &layers);
-    share(heads_total, &g->head_first, &heads);
-    make_layout(&g->layout, dtype, layers, heads, head_size);
-    if (latent)
-        g->layout.v.bytes = 0;
-    assert_ok(segue_layout_check(&g->layout));
-    make_regions(side);
-    for (size_t r = 0; r < side->n_regions; r++) {
-        side->bytes[r] = malloc(side->extent[r].len + 64);
-        side->extent[r].base = side->bytes[r] + (pick(4) == 0 ? pick(64) : 0);
-        for (uint64_t i = 0; i < side->extent[r].len; i++)
-            side->extent[r].base[i] = (char)pick(256);
-    }
-    uint32_t n = g->layout.blocks;
-    side->blocks = malloc(n * sizeof *side->blocks);
-    for (uint32_t i = 0; i < n; i++) {
-        uint32_t j = pick(i + 1);
-        side->blocks[i] = side->blocks[j];
-        side->blocks[j] = i;
-    }
-    side->tokens = (struct segue_tokens){side->blocks, n, g->layout.block_tokens, 0};
-}
-
-static void free_side(struct side *side)
-{
-    for (size_t r = 0; r < side->n_regions; r++)
-        free(side->bytes[r]);
-    free(side->blocks);
-}
-
-/* Copies of the destination's regions: what each way of copying made of them. */
+/* Copies of a side's regions: what each way of copying made of them. */
 struct image {
     struct segue_extent extent[REGIONS];
 };
@@ -192,15 +55,23 @@ struct oracle {
     uint64_t bytes;
 };
 
-static void naive_copy(void *user, struct naive_place a, struct naive_place b,
-                       uint32_t bytes)
+static void naive_copy(void *user, const struct naive_run *run)
 {
     struct oracle *o = user;
-    assert_true(a.offset + bytes <= o->src->extent[a.region].len);
-    assert_true(b.offset + bytes <= o->dst->extent[b.region].len);
-    memcpy(o->dst->extent[b.region].base + b.offset,
-           o->src->extent[a.region].base + a.offset, bytes);
-    o->bytes += bytes;
+    const struct segue_extent *a = &o->src->extent[run->src.region];
+    const struct segue_extent *b = &o->dst->extent[run->dst.region];
+    uint32_t from = o->src->geometry.layout.dtype, to = o->dst->geometry.layout.dtype;
+    uint32_t n = run->bytes / segue_dtype_size(from);
+    assert_true(run->src.offset + run->bytes <= a->len);
+    assert_true(run->dst.offset + n * segue_dtype_size(to) <= b->len);
+    if (from == to && run->scale == 0)
+        memcpy(b->base + run->dst.offset, a->base + run->src.offset, run->bytes);
+    for (uint32_t i = 0; (from != to || run->scale != 0) && i < n; i++)
+        segue_convert(&segue_rows_portable,
+                      b->base + run->dst.offset + i * segue_dtype_size(to), to,
+                      a->base + run->src.offset + i * segue_dtype_size(from), from, 1,
+                      run->scale);
+    o->bytes += run->bytes;
 }
 
 static void copy_all(const struct segue_transfer *t, const struct segue_extent *src,
@@ -240,19 +111,28 @@ static struct segue_transfer bind(const struct segue_plan *plan,
 {
     size_t max = segue_spans_max(from, to, tokens), n;
     struct segue_span *spans = malloc((max + 1) * sizeof *spans);
-    assert_ok(segue_spans_bind(from, to, tokens, spans, max, &n));
+    assert_ok(segue_spans_bind(plan, from, to, tokens, spans, max, &n));
     return (struct segue_transfer){plan->moves, plan->n_moves, spans, n};
 }
 
-static void check_inside(const struct segue_transfer *t, const struct segue_extent *src,
-                         size_t n_src, const struct segue_extent *dst, size_t n_dst)
+/* One half of a packed copy, checked and carried out. */
+static void copy_half(const struct segue_geometry *src, const struct segue_tokens *from,
+                      const struct segue_extent *a, size_t n_a,
+                      const struct segue_geometry *dst, const struct segue_tokens *to,
+                      const struct segue_extent *b, size_t n_b, uint32_t tokens)
 {
-    assert_ok(segue_transfer_check(t, src, n_src, dst, n_dst));
+    struct segue_plan half;
+    assert_ok(segue_plan_build(src, dst, &half));
+    struct segue_transfer t = bind(&half, from, to, tokens);
+    assert_ok(segue_transfer_check(&t, a, n_a, b, n_b));
+    copy_all(&t, a, b, pick(2));
+    free((void *)t.spans);
+    segue_plan_free(&half);
 }
 
-/* src -> packed slot -> dst in a few steps of layers and tokens. */
+/* src -> packed slot -> dst, and back into `again`, in a few steps of layers and tokens. */
 static void copy_packed(struct side *src, struct side *dst, uint64_t tokens,
-                        const struct segue_extent *into)
+                        const struct segue_extent *into, const struct segue_extent *again)
 {
     struct segue_share both = segue_share_overlap(
         src->geometry.layer_first, src->geometry.layout.layers, dst->geometry.layer_first,
@@ -266,110 +146,140 @@ static void copy_packed(struct side *src, struct side *dst, uint64_t tokens,
             struct segue_geometry wire;
             assert_ok(segue_geometry_wire(&src->geometry, &dst->geometry, l, n_layers, n,
                                           &wire));
-            struct segue_plan gather, scatter;
-            assert_ok(segue_plan_build(&src->geometry, &wire, &gather));
-            assert_ok(segue_plan_build(&wire, &dst->geometry, &scatter));
             struct segue_tokens slot = {(uint32_t[]){0}, 1, n, 0};
             struct segue_tokens from = src->tokens, to = dst->tokens;
             from.first += t;
             to.first += t;
             struct segue_extent packed = {.len = segue_layout_bytes(&wire.layout)};
             packed.base = malloc(packed.len);
-            struct segue_transfer in = bind(&gather, &from, &slot, n);
-            struct segue_transfer out = bind(&scatter, &slot, &to, n);
-            assert_int_equal(segue_transfer_bytes(&in), packed.len);
-            check_inside(&in, src->extent, src->n_regions, &packed, 1);
-            check_inside(&out, &packed, 1, dst->extent, dst->n_regions);
-            copy_all(&in, src->extent, &packed, pick(2));
-            copy_all(&out, &packed, into, pick(2));
-            free((void *)in.spans);
-            free((void *)out.spans);
+            copy_half(&src->geometry, &from, src->extent, src->n_regions, &wire, &slot,
+                      &packed, 1, n);
+            copy_half(&wire, &slot, &packed, 1, &dst->geometry, &to, into, dst->n_regions,
+                      n);
+            copy_half(&wire, &slot, &packed, 1, &src->geometry, &from, again,
+                      src->n_regions, n);
             free(packed.base);
-            segue_plan_free(&gather);
-            segue_plan_free(&scatter);
         }
+}
+
+struct writes {
+    unsigned char *counts[REGIONS];
+    uint64_t total;
+};
+
+static void count_run(void *user, const struct segue_move *move, uint64_t src,
+                      uint64_t dst)
+{
+    struct writes *w = user;
+    uint64_t run = segue_move_scale(move, move->run);
+    for (uint64_t i = 0; i < run; i++)
+        if (w->counts[move->dst_region][dst + i]++ > 0)
+            fail_msg("byte %llu of region %u is written twice",
+                     (unsigned long long)(dst + i), move->dst_region);
+    w->total += move->run;
 }
 
 /* Counts how often the moves as written in move.h write each destination byte. */
 static void count_writes(const struct segue_transfer *t, const struct side *dst,
                          uint64_t expected)
 {
-    unsigned char *counts[REGIONS] = {0};
-    uint64_t total = 0;
+    struct writes w = {.total = 0};
     for (size_t r = 0; r < dst->n_regions; r++)
-        counts[r] = calloc(1, dst->extent[r].len);
-    struct segue_cursor c;
-    struct segue_piece piece;
-    segue_cursor_init(&c, t);
-    while (segue_cursor_next(&c, 0, &piece))
-        for (uint64_t i = 0; i < piece.len; i++, total++)
-            if (counts[piece.dst_region][piece.dst_offset + i]++ > 0)
-                fail_msg("byte %llu of region %u is written twice",
-                         (unsigned long long)(piece.dst_offset + i), piece.dst_region);
+        w.counts[r] = calloc(1, dst->extent[r].len);
+    naive_expand(t, count_run, &w);
     for (size_t r = 0; r < dst->n_regions; r++)
-        free(counts[r]);
-    assert_int_equal(total, expected);
+        free(w.counts[r]);
+    assert_int_equal(w.total, expected);
+}
+
+/* As the plan, for an engine that takes little. */
+static struct segue_plan poor_plan(const struct side *src, const struct side *dst)
+{
+    struct segue_plan plan;
+    struct segue_plan_caps caps = {pick(2) ? 1 + pick(5000) : 0, pick(4), pick(4) != 0};
+    assert_ok(segue_plan_build(&src->geometry, &dst->geometry, &plan));
+    assert_ok(segue_plan_split(&plan, &caps));
+    for (uint32_t i = 0; i < plan.n_moves; i++)
+        for (unsigned d = 0; d < plan.moves[i].dims; d++) {
+            const struct segue_dim *dim = &plan.moves[i].dim[d];
+            assert_true(caps.strided && dim->count > 1);
+            assert_true(caps.rows == 0 || dim->count <= caps.rows);
+            assert_true(caps.pitch == 0 ||
+                        (dim->src <= caps.pitch && dim->dst <= caps.pitch));
+        }
+    return plan;
+}
+
+static uint64_t room_of(const struct side *side)
+{
+    return (uint64_t)side->tokens.n_blocks * side->tokens.block_tokens;
 }
 
 static void one_pair(void)
 {
-    static const uint32_t dtypes[] = {SEGUE_DTYPE_FP32, SEGUE_DTYPE_BF16,
-                                      SEGUE_DTYPE_BYTES};
-    static const uint32_t head_sizes[] = {1, 3, 4, 8, 16, 32, 64};
-    uint32_t layers = 1 + pick(LAYERS), heads = 1 + pick(HEADS), dtype = dtypes[pick(3)];
-    uint32_t head_size = head_sizes[pick(7)];
-    bool latent = pick(6) == 0;
+    struct common common = common_make();
     struct side src, dst;
-    make_side(&src, dtype, layers, heads, head_size, latent);
-    make_side(&dst, dtype, layers, heads, head_size, latent);
-    uint64_t src_room = (uint64_t)src.tokens.n_blocks * src.tokens.block_tokens;
-    uint64_t dst_room = (uint64_t)dst.tokens.n_blocks * dst.tokens.block_tokens;
-    uint64_t room = src_room < dst_room ? src_room : dst_room;
+    side_make(&src, &common, common.dtype[0]);
+    side_make(&dst, &common, common.dtype[1]);
+    uint64_t room = room_of(&src) < room_of(&dst) ? room_of(&src) : room_of(&dst);
     uint64_t first = pick(2) ? pick((uint32_t)room) : 0;
     uint64_t tokens = pick(3) ? 1 + pick((uint32_t)(room - first)) : room - first;
     src.tokens.first = dst.tokens.first = first;
 
-    struct segue_plan plan;
+    struct segue_plan plan, poor = poor_plan(&src, &dst);
     assert_ok(segue_plan_build(&src.geometry, &dst.geometry, &plan));
-    struct segue_transfer t = bind(&plan, &src.tokens, &dst.tokens, tokens);
-    assert_true(plan.n_moves <= 2 * layers);
-    check_inside(&t, src.extent, src.n_regions, dst.extent, dst.n_regions);
+    struct segue_transfer t = bind(&plan, &src.tokens, &dst.tokens, tokens), split = t;
+    split.moves = poor.moves;
+    split.n_moves = poor.n_moves;
+    assert_true(plan.n_moves <= 2 * common.layers);
+    assert_ok(
+        segue_transfer_check(&t, src.extent, src.n_regions, dst.extent, dst.n_regions));
 
-    struct image plain, streamed, pieces, packed;
+    struct image plain, streamed, pieces, parts, packed, again;
     image_take(&plain, &dst);
     image_take(&streamed, &dst);
     image_take(&pieces, &dst);
+    image_take(&parts, &dst);
     image_take(&packed, &dst);
+    image_take(&again, &src);
     copy_all(&t, src.extent, plain.extent, false);
     copy_all(&t, src.extent, streamed.extent, true);
-    copy_pieces(&t, src.extent, pieces.extent);
+    copy_all(&split, src.extent, parts.extent, false);
+    if (plan.converts)
+        copy_all(&t, src.extent, pieces.extent, false);
+    else
+        copy_pieces(&t, src.extent, pieces.extent);
     if (plan.bytes_per_token > 0)
-        copy_packed(&src, &dst, tokens, packed.extent);
+        copy_packed(&src, &dst, tokens, packed.extent, again.extent);
     struct oracle oracle = {&src, &dst, 0};
     naive_walk(&src.geometry, &src.tokens, &dst.geometry, &dst.tokens, tokens, naive_copy,
                &oracle);
     assert_int_equal(oracle.bytes, plan.bytes_per_token * tokens);
     assert_int_equal(oracle.bytes, segue_transfer_bytes(&t));
     count_writes(&t, &dst, oracle.bytes);
+    count_writes(&split, &dst, oracle.bytes);
     image_check(&plain, &dst, "kernel");
     image_check(&streamed, &dst, "streaming kernel");
     image_check(&pieces, &dst, "cursor");
+    image_check(&parts, &dst, "split plan");
     image_check(&packed, &dst, "packed");
+    image_check(&again, &src, "gathered and scattered back");
     free((void *)t.spans);
     segue_plan_free(&plan);
-    free_side(&src);
-    free_side(&dst);
+    segue_plan_free(&poor);
+    side_free(&src);
+    side_free(&dst);
 }
 
 static void plans_equal_the_naive_walk(void **state)
 {
     uint64_t n = cases_wanted();
     const char *text = getenv("SEGUE_TEST_SEED");
-    seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
+    uint64_t seed = text ? strtoull(text, NULL, 0) : (uint64_t)time(NULL);
     printf("seed: %llu\ncells: %llu\n", (unsigned long long)seed, (unsigned long long)n);
     fflush(stdout);
     for (uint64_t i = 0; i < n; i++) {
-        state_ = seed + i * 0x632be59bd9b4e019;
+        random_begin(seed + i * 0x632be59bd9b4e019);
         one_pair();
     }
 }

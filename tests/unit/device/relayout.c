@@ -2,6 +2,7 @@
 /* The kernel's corners: rows at every alignment, conversions, and long rows in chunks.
  * Layouts are the property suite's. */
 #include "test.h"
+#include "device/convert.h"
 #include "device/relayout.h"
 #include "device/rows.h"
 
@@ -45,16 +46,16 @@ static void rows_at_every_alignment(void **state)
 static float number(uint16_t bits, int type)
 {
     float out;
-    segue_rows_convert(&segue_rows_portable, (char *)&out, SEGUE_DTYPE_FP32,
-                       (const char *)&bits, type, 1);
+    segue_convert(&segue_rows_portable, (char *)&out, SEGUE_DTYPE_FP32,
+                  (const char *)&bits, type, 1, 0);
     return out;
 }
 
 static uint16_t bits(float value, int type)
 {
     uint16_t out;
-    segue_rows_convert(&segue_rows_portable, (char *)&out, type, (const char *)&value,
-                       SEGUE_DTYPE_FP32, 1);
+    segue_convert(&segue_rows_portable, (char *)&out, type, (const char *)&value,
+                  SEGUE_DTYPE_FP32, 1, 0);
     return out;
 }
 
@@ -123,12 +124,12 @@ static void numbers_survive_what_can_hold_them(void **state)
         values[i] = (float)(i % 256 - 128) / 4; /* exact in every type */
     for (int a = 0; a < 3; a++)
         for (int b = 0; b < 3; b++) {
-            segue_rows_convert(segue_rows_pick(), there + 1, types[a], (char *)values,
-                               SEGUE_DTYPE_FP32, 600);
-            segue_rows_convert(segue_rows_pick(), back + 1, types[b], there + 1, types[a],
-                               600);
-            segue_rows_convert(segue_rows_pick(), (char *)seen, SEGUE_DTYPE_FP32,
-                               back + 1, types[b], 600);
+            segue_convert(segue_rows_pick(), there + 1, types[a], (char *)values,
+                          SEGUE_DTYPE_FP32, 600, 0);
+            segue_convert(segue_rows_pick(), back + 1, types[b], there + 1, types[a], 600,
+                          0);
+            segue_convert(segue_rows_pick(), (char *)seen, SEGUE_DTYPE_FP32, back + 1,
+                          types[b], 600, 0);
             for (int i = 0; i < 600; i++)
                 assert_true(seen[i] == values[i]);
         }

@@ -6,7 +6,7 @@
 #include <segue/layout.h>
 #include <string.h>
 
-static struct segue_layer layers[SEGUE_WIRE_LAYERS_MAX];
+static struct segue_geometry_room room;
 
 static void accept_is_runs(void **state)
 {
@@ -96,7 +96,7 @@ static void claim_round_trip(void **state)
     segue_claim_write(&w, &m);
     assert_false(w.failed);
     struct segue_reader r = segue_reader_make(body, w.len);
-    assert_ok(segue_claim_read(&r, &back, layers));
+    assert_ok(segue_claim_read(&r, &back, &room));
     assert_int_equal(back.tag, 8);
     assert_int_equal(back.first, 16);
     assert_int_equal(back.wire_tokens, 64);
@@ -108,12 +108,12 @@ static void claim_round_trip(void **state)
     assert_int_equal(back.from, 5);
     for (size_t cut = 0; cut < w.len; cut++) {
         r = segue_reader_make(body, cut);
-        if (segue_claim_read(&r, &back, layers) >= 0)
+        if (segue_claim_read(&r, &back, &room) >= 0)
             fail_msg("a claim of %zu of %zu bytes was taken", cut, w.len);
     }
     body[w.len] = 1; /* a later version's field is skipped (R21) */
     r = segue_reader_make(body, w.len + 1);
-    assert_ok(segue_claim_read(&r, &back, layers));
+    assert_ok(segue_claim_read(&r, &back, &room));
 }
 
 static void claims_out_of_range(void **state)
@@ -131,7 +131,7 @@ static void claims_out_of_range(void **state)
         struct segue_writer w = segue_writer_make(body, sizeof body);
         segue_claim_write(&w, &m);
         struct segue_reader r = segue_reader_make(body, w.len);
-        assert_status(segue_claim_read(&r, &back, layers), SEGUE_E_PROTOCOL);
+        assert_status(segue_claim_read(&r, &back, &room), SEGUE_E_PROTOCOL);
     }
 }
 

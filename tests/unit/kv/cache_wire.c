@@ -274,6 +274,41 @@ static void golden_geometry(void **state)
     assert_string_equal(hex, want);
 }
 
+/* What most caches do not have comes last: a group, V's places, scales. */
+static void the_rest_comes_back(void **state)
+{
+    uint8_t bytes[4096];
+    struct segue_remote_cache cache = sample(), back;
+    struct segue_layer k[3] = {{0, 0}, {0, 4096}, {1, 0}},
+                       v[3] = {{1, 8}, {0, 8}, {1, 16}};
+    float scale[6] = {0.5F, 1, 2, 4, 8, 0.125F};
+    cache.geometry.group = 2;
+    cache.geometry.kind = SEGUE_STATE_WINDOW;
+    cache.geometry.window = 512;
+    cache.geometry.layer = k;
+    cache.geometry.v_layer = v;
+    cache.geometry.scale = scale;
+    cache.n_regions = 2;
+    cache.region_len[0] = cache.region_len[1] = 1 << 20;
+    uint32_t len = written(&cache, bytes);
+    assert_ok(segue_cache_tell_read(bytes, len, &back));
+    assert_true(segue_geometry_equal(&cache.geometry, &back.geometry));
+    segue_remote_cache_free(&back);
+    for (uint32_t cut = 0; cut < len; cut++)
+        assert_true(segue_cache_tell_read(bytes, cut, &back) < 0);
+    v[2].offset = (1 << 20) - 64;
+    len = written(&cache, bytes);
+    assert_status(segue_cache_tell_read(bytes, len, &back), SEGUE_E_RANGE);
+    v[2].offset = 0;
+    scale[3] = -1;
+    len = written(&cache, bytes);
+    assert_status(segue_cache_tell_read(bytes, len, &back), SEGUE_E_INVALID);
+    scale[3] = 1;
+    cache.geometry.kind = 9;
+    len = written(&cache, bytes);
+    assert_status(segue_cache_tell_read(bytes, len, &back), SEGUE_E_INVALID);
+}
+
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(descriptions_come_back),
     cmocka_unit_test(layers_may_have_places),
@@ -282,5 +317,6 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(handles_take_their_descriptors),
     cmocka_unit_test(handles_have_limits),
     cmocka_unit_test(golden_geometry),
+    cmocka_unit_test(the_rest_comes_back),
 };
 TEST_MAIN(tests)

@@ -35,6 +35,41 @@ static void orders_and_their_names(void **state)
     assert_string_equal(segue_layout_name(&hnd), "strided");
 }
 
+/* A 2 says where K and V part; see the table in segue/layout.h. */
+static void k_and_v_part_anywhere(void **state)
+{
+    struct segue_layout halves = named("LBH2NC"), blocks = named("LB2NHC");
+    struct segue_layout apart = named("L2BNHC"), token = named("LBNH2C"), unequal;
+    assert_int_equal(halves.v.offset, 16 * 128);
+    assert_int_equal(halves.k.token, 128);
+    assert_int_equal(halves.k.head, 2 * 16 * 128);
+    assert_string_equal(segue_layout_name(&halves), "LBH2NC");
+    assert_int_equal(blocks.v.offset, 16 * 4 * 128);
+    assert_int_equal(blocks.k.block, 2 * 16 * 4 * 128);
+    assert_string_equal(segue_layout_name(&blocks), "LB2NHC");
+    assert_int_equal(apart.v.offset, 10 * 16 * 4 * 128);
+    assert_int_equal(apart.k.block, 16 * apart.k.token); /* [B * N, H, D] */
+    assert_string_equal(segue_layout_name(&apart), "L2BNHC");
+    assert_string_equal(segue_layout_name(&token), "nhd");
+    assert_ok(
+        segue_layout_sized("LBH2NC", SEGUE_DTYPE_BF16, 3, 10, 16, 4, 192, 128, &unequal));
+    assert_ok(segue_layout_check(&unequal));
+    assert_int_equal(unequal.k.token, 384);
+    assert_int_equal(unequal.v.token, 256);
+    assert_int_equal(unequal.v.offset, 16 * 384);
+    assert_int_equal(unequal.k.head, 16 * (384 + 256));
+    assert_ok(
+        segue_layout_sized("nhd", SEGUE_DTYPE_BF16, 3, 10, 16, 1, 576, 0, &unequal));
+    assert_ok(segue_layout_check(&unequal));
+    assert_int_equal(segue_layout_bytes(&unequal), 3 * 10 * 16 * 576 * 2);
+    static const char *const bad[] = {"LBHN",  "LBHNC2", "LBNC",  "LLBHNC", "2LBH2NC",
+                                      "LBHNX", "",       "LBHCN", "lbhnc"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_status(
+            segue_layout_named(bad[i], SEGUE_DTYPE_BF16, 1, 1, 1, 1, 8, &unequal),
+            SEGUE_E_INVALID);
+}
+
 static void bad_numbers_are_named(void **state)
 {
     struct segue_layout out;
@@ -128,23 +163,27 @@ static void parts_may_lie_apart(void **state)
 
 static void types_have_sizes_and_names(void **state)
 {
-    static const enum segue_dtype types[] = {SEGUE_DTYPE_BYTES, SEGUE_DTYPE_FP32,
-                                             SEGUE_DTYPE_FP16, SEGUE_DTYPE_BF16};
-    static const uint32_t sizes[] = {1, 4, 2, 2};
-    for (int i = 0; i < 4; i++) {
+    static const enum segue_dtype types[] = {SEGUE_DTYPE_BYTES,    SEGUE_DTYPE_FP32,
+                                             SEGUE_DTYPE_FP16,     SEGUE_DTYPE_BF16,
+                                             SEGUE_DTYPE_FP8_E4M3, SEGUE_DTYPE_FP8_E5M2};
+    static const uint32_t sizes[] = {1, 4, 2, 2, 1, 1};
+    for (int i = 0; i < 6; i++) {
         enum segue_dtype found;
         assert_int_equal(segue_dtype_size(types[i]), sizes[i]);
         assert_ok(segue_dtype_find(segue_dtype_name(types[i]), &found));
         assert_int_equal(found, types[i]);
     }
     enum segue_dtype found;
-    assert_status(segue_dtype_find("fp8", &found), SEGUE_E_INVALID);
-    assert_non_null(strstr(segue_error_detail(), "'fp8'"));
+    assert_ok(segue_dtype_find("fp8", &found));
+    assert_int_equal(found, SEGUE_DTYPE_FP8_E4M3);
+    assert_status(segue_dtype_find("int8", &found), SEGUE_E_INVALID);
+    assert_non_null(strstr(segue_error_detail(), "'int8'"));
     assert_int_equal(segue_dtype_size((enum segue_dtype)99), 0);
 }
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(orders_and_their_names),
+    cmocka_unit_test(k_and_v_part_anywhere),
     cmocka_unit_test(bad_numbers_are_named),
     cmocka_unit_test(shared_bytes_are_refused),
     cmocka_unit_test(hostile_numbers_are_refused),

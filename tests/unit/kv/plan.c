@@ -142,13 +142,95 @@ static void spans_stop_at_both_sides_blocks(void **state)
     struct segue_tokens src = {from, 2, 12, 3}, dst = {to, 3, 8, 3};
     struct segue_span spans[16];
     size_t n;
-    assert_ok(segue_spans_bind(&src, &dst, 20, spans, 16, &n));
+    assert_ok(segue_spans_bind(NULL, &src, &dst, 20, spans, 16, &n));
     const struct segue_span want[] = {
-        {7, 3, 1, 3, 5}, {7, 8, 9, 0, 4}, {3, 0, 9, 4, 4}, {3, 4, 4, 0, 7}};
+        {.src_block = 7, .src_token = 3, .dst_block = 1, .dst_token = 3, .tokens = 5},
+        {.src_block = 7, .src_token = 8, .dst_block = 9, .dst_token = 0, .tokens = 4},
+        {.src_block = 3, .src_token = 0, .dst_block = 9, .dst_token = 4, .tokens = 4},
+        {.src_block = 3, .src_token = 4, .dst_block = 4, .dst_token = 0, .tokens = 7}};
     assert_int_equal(n, 4);
     assert_memory_equal(spans, want, sizeof want);
     assert_true(segue_spans_max(&src, &dst, 20) >= 4);
-    assert_status(segue_spans_bind(&src, &dst, 20, spans, 3, &n), SEGUE_E_RANGE);
+    assert_status(segue_spans_bind(NULL, &src, &dst, 20, spans, 3, &n), SEGUE_E_RANGE);
+}
+
+/* How many spans 1,000 tokens need whose blocks are 0, 1, 2, ... on both sides. */
+static size_t spans_of(const char *src_order, uint32_t src_block, const char *dst_order,
+                       uint32_t dst_block, struct segue_span *first)
+{
+    static struct segue_span spans[2000];
+    static uint32_t ids[1000];
+    struct segue_plan plan = plan_of(side(src_order, src_block, 0, 8),
+                                     side(dst_order, dst_block, 0, 8));
+    struct segue_tokens src = {ids, 1000, src_block, 0}, dst = {ids, 1000, dst_block, 0};
+    size_t n;
+    for (uint32_t i = 0; i < 1000; i++)
+        ids[i] = i;
+    assert_ok(segue_spans_bind(&plan, &src, &dst, 1000, spans, 2000, &n));
+    const struct segue_transfer t = {NULL, 0, spans, n};
+    assert_int_equal(segue_transfer_bytes(&t), 0);
+    *first = spans[0];
+    segue_plan_free(&plan);
+    return n;
+}
+
+static void consecutive_blocks_need_no_span_each(void **state)
+{
+    struct segue_span span;
+    assert_int_equal(spans_of("nhd", 16, "nhd", 128, &span), 1);
+    assert_int_equal(span.tokens, 1000);
+    assert_int_equal(spans_of("hnd", 20, "hnd", 20, &span), 1);
+    assert_int_equal(span.tokens, 20);
+    assert_int_equal(span.more, 49);
+    assert_int_equal(span.src_block_step, 1);
+    assert_int_equal(span.dst_block_step, 1);
+    /* The linear side helps the other to even steps; where 128 does not end on 20 there
+     * are two shorter spans between them. */
+    assert_int_equal(spans_of("nhd", 128, "hnd", 20, &span), 19);
+    assert_int_equal(spans_of("nhd", 120, "hnd", 20, &span), 1);
+    assert_int_equal(span.src_token_step, 20);
+    assert_int_equal(spans_of("hnd", 16, "nhd", 128, &span), 2);
+    assert_int_equal(span.more, 61);
+    /* Neither linear: one a larger block. */
+    assert_int_equal(spans_of("hnd", 125, "hnd", 25, &span), 8);
+}
+
+static void groups_must_agree(void **state)
+{
+    struct segue_geometry src = side("nhd", 16, 0, 8), dst = src;
+    dst.group = 1;
+    refuse(src, dst, "group 0", "group 1");
+    dst = src;
+    dst.kind = SEGUE_STATE_WINDOW;
+    dst.window = 512;
+    refuse(src, dst, "every token", "a sliding window");
+    src.kind = SEGUE_STATE_WINDOW;
+    src.window = 256;
+    refuse(src, dst, "256", "512");
+}
+
+/* fp8 with scales of its own in each layer: a move for each that differs. */
+static void scales_are_carried_over(void **state)
+{
+    struct segue_geometry src = side("nhd", 16, 0, 8), dst = src;
+    float scale[60];
+    for (int i = 0; i < 60; i++)
+        scale[i] = 0.5F;
+    src.scale = scale;
+    struct segue_plan plan = plan_of(src, dst);
+    assert_int_equal(plan.n_moves, 1);
+    assert_true(plan.converts && plan.moves[0].scale == 0.5F);
+    segue_plan_free(&plan);
+    dst.scale = scale;
+    plan = plan_of(src, dst);
+    assert_false(plan.converts);
+    segue_plan_free(&plan);
+    dst.scale = NULL;
+    scale[2 * 7] = 2; /* K of layer 7 */
+    plan = plan_of(src, dst);
+    assert_int_equal(plan.n_moves, 4);
+    assert_true(plan.moves[1].scale == 2 && plan.moves[3].scale == 0.5F);
+    segue_plan_free(&plan);
 }
 
 static void short_lists_are_named(void **state)
@@ -157,16 +239,16 @@ static void short_lists_are_named(void **state)
     struct segue_tokens src = {blocks, 2, 16, 0}, dst = {blocks, 2, 12, 0};
     struct segue_span spans[8];
     size_t n;
-    assert_status(segue_spans_bind(&src, &dst, 25, spans, 8, &n), SEGUE_E_RANGE);
+    assert_status(segue_spans_bind(NULL, &src, &dst, 25, spans, 8, &n), SEGUE_E_RANGE);
     assert_non_null(strstr(segue_error_detail(), "destination"));
     src.first = UINT64_MAX;
-    assert_status(segue_spans_bind(&src, &dst, 2, spans, 8, &n), SEGUE_E_RANGE);
+    assert_status(segue_spans_bind(NULL, &src, &dst, 2, spans, 8, &n), SEGUE_E_RANGE);
     assert_non_null(strstr(segue_error_detail(), "source"));
     src.first = 0;
     src.block_tokens = 0;
-    assert_status(segue_spans_bind(&src, &dst, 2, spans, 8, &n), SEGUE_E_INVALID);
+    assert_status(segue_spans_bind(NULL, &src, &dst, 2, spans, 8, &n), SEGUE_E_INVALID);
     assert_int_equal(segue_spans_max(&dst, &dst, UINT64_MAX), SIZE_MAX);
-    assert_ok(segue_spans_bind(&dst, &dst, 0, NULL, 0, &n));
+    assert_ok(segue_spans_bind(NULL, &dst, &dst, 0, NULL, 0, &n));
     assert_int_equal(n, 0);
 }
 
@@ -192,6 +274,9 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(unsound_sides_are_refused),
     cmocka_unit_test(conversion_is_recorded),
     cmocka_unit_test(spans_stop_at_both_sides_blocks),
+    cmocka_unit_test(consecutive_blocks_need_no_span_each),
+    cmocka_unit_test(groups_must_agree),
+    cmocka_unit_test(scales_are_carried_over),
     cmocka_unit_test(short_lists_are_named),
     cmocka_unit_test(wire_is_checked),
 };
