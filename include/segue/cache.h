@@ -53,6 +53,8 @@ struct segue_cache_opts {
     uint32_t group;         /* number of the layer group; layers are counted within it */
     enum segue_state state; /* PAGES: E_UNSUPPORTED so far */
     uint32_t window; /* tokens, SEGUE_STATE_WINDOW only: older ones are not handed over */
+    uint64_t
+        generation; /* of the weights at the start; what segue_cache_generation answers */
 };
 #define SEGUE_CACHE_OPTS_INIT                                                            \
     {                                                                                    \
@@ -65,6 +67,15 @@ SEGUE_API enum segue_status segue_cache_open(segue_agent *agent,
                                              const struct segue_cache_opts *opts,
                                              segue_cache **out);
 SEGUE_API void segue_cache_close(segue_cache *cache);
+
+/* What: sleep, a weight update, a flush of the KV (rule R15): revokes every offer of the agent, cancels the claims into this
+ * cache, waits until no copy of ours touches it and every peer has let go of its memory, and counts the weights'
+ * generation up by one (`generation`, may be NULL). What the KV is made of has changed then: the generation belongs into
+ * the `extra` of segue_prompt_hash. Blocks the caller; peers have connect_ns to answer, or lose their link. Any thread.
+ * Errors: E_BUSY: it is being reset or closed already. */
+SEGUE_API enum segue_status segue_cache_reset(segue_cache *cache, uint64_t *generation);
+/* What: the generation now. Any thread. */
+SEGUE_API uint64_t segue_cache_generation(segue_cache *cache);
 
 #ifdef __cplusplus
 }

@@ -33,6 +33,8 @@ static enum segue_status mark(struct segue_claim *claim)
     struct segue_cache_use *use = segue_cache_use_of(claim->cache);
     if (!use)
         return SEGUE_E_MEMORY;
+    if (use->reset)
+        return segue_fail(SEGUE_E_BUSY, "the cache is being reset");
     for (uint32_t i = first_block(claim); i < claim->blocks.n; i++) {
         uint32_t id = claim->blocks.id[i];
         if (use->claimed[id / 8] & 1u << id % 8) {

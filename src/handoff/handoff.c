@@ -117,85 +117,6 @@ enum segue_verdict segue_verdict_of(enum segue_status status)
     }
 }
 
-/* ---- what lies over a cache ---- */
-
-/* Ends what lies over it; each end comes back here through segue_cache_use_done. */
-static void end_all_over(struct segue_handoff *h, struct segue_cache *cache)
-{
-    struct segue_map_cursor at = {0};
-    struct segue_claim *claim;
-    while ((claim = segue_map_next(&h->claims, &at, NULL)))
-        if (claim->cache == cache)
-            segue_claim_judge(claim, SEGUE_VERDICT_CANCELLED, "its cache was closed");
-    struct segue_offer *offer;
-    at = (struct segue_map_cursor){0};
-    while ((offer = segue_map_next(&h->offers, &at, NULL)))
-        if (segue_offer_part(offer, cache))
-            segue_offer_end(offer, SEGUE_VERDICT_STALE, "the producer closed its cache");
-        else
-            segue_serve_end_parked(offer, cache);
-}
-
-/* Links outlive caches: what was compiled for this one goes with it. */
-static void forget_routes(struct segue_cache *cache)
-{
-    segue_list_each (l, &cache->agent->links) {
-        struct segue_link *link = segue_container_of(l, struct segue_link, list);
-        struct segue_peer *peer = link->state[SEGUE_SERVICE_HANDOFF];
-        if (!peer)
-            continue;
-        segue_list_each (r, &peer->routes) {
-            struct segue_route *route = segue_container_of(r, struct segue_route, list);
-            if (route->cache == cache)
-                segue_route_gone(route);
-        }
-    }
-}
-
-static bool cache_closing(struct segue_cache *cache)
-{
-    struct segue_cache_use *use = cache->above;
-    if (!use->closing) {
-        use->closing = true;
-        use->open++; /* until the last of what ends here has been told */
-        end_all_over(segue_handoff_of(cache->agent), cache);
-        use->open--;
-    }
-    if (use->open)
-        return false;
-    forget_routes(cache);
-    free(use->claimed);
-    free(use);
-    cache->above = NULL;
-    return true;
-}
-
-struct segue_cache_use *segue_cache_use_of(struct segue_cache *cache)
-{
-    if (!cache->above) {
-        struct segue_cache_use *use = calloc(1, sizeof *use);
-        if (use)
-            use->claimed = calloc(1, cache->geometry.layout.blocks / 8 + 1);
-        if (!use || !use->claimed) {
-            free(use);
-            segue_fail(SEGUE_E_MEMORY, "no memory for a cache of %u blocks",
-                       cache->geometry.layout.blocks);
-            return NULL;
-        }
-        cache->above = use;
-        cache->closing = cache_closing;
-    }
-    return cache->above;
-}
-
-void segue_cache_use_done(struct segue_cache *cache)
-{
-    struct segue_cache_use *use = cache->above;
-    use->open--;
-    if (use->closing && use->open == 0)
-        segue_cache_ended(cache);
-}
-
 /* ---- links ---- */
 
 struct segue_peer *segue_peer_of(struct segue_link *link)
@@ -230,6 +151,7 @@ static void link_gone(struct segue_service *service, struct segue_link *link,
     while ((serve = segue_map_next(&peer->serves, &at, NULL)))
         segue_serve_lost(serve);
     segue_use_link_gone(h, link);
+    segue_resets_link_gone(h, link);
     segue_list_each (l, &peer->routes)
         segue_route_gone(segue_container_of(l, struct segue_route, list));
     segue_map_clear(&peer->serves);
@@ -305,6 +227,10 @@ static enum segue_status on_frame(struct segue_service *service, struct segue_li
         return on_hold(h, &r);
     case SEGUE_FRAME_END:
         return on_end(h, link, &r);
+    case SEGUE_FRAME_INVALIDATE:
+        return segue_route_invalidate(link, &r);
+    case SEGUE_FRAME_INVALID:
+        return segue_reset_heard(h, link, &r);
     }
     return SEGUE_OK; /* of a later version: skipped (R21) */
 }
@@ -393,6 +319,7 @@ struct segue_handoff *segue_handoff_of(struct segue_agent *agent)
     segue_list_init(&h->free_pairs);
     segue_list_init(&h->free_serves);
     segue_list_init(&h->free_uses);
+    segue_list_init(&h->resets);
     h->service = (struct segue_service){.type = SEGUE_SERVICE_HANDOFF,
                                         .frame = on_frame,
                                         .gone = link_gone,

@@ -40,6 +40,7 @@ struct segue_handoff {
     struct segue_map offers;                /* sequence -> segue_offer, while claimable */
     struct segue_map groups, claims, pairs; /* id -> object */
     struct segue_list free_claims, free_pairs, free_serves, free_uses;
+    struct segue_list resets;  /* segue_reset, going on */
     size_t live;               /* offers, groups and serves not yet freed: idle when 0 */
     uint8_t *frame;            /* room to build one frame */
     struct segue_ids identity; /* 0, 1, 2, ... */
@@ -107,7 +108,9 @@ struct segue_route {
 
 struct segue_peer { /* link->state[SEGUE_SERVICE_HANDOFF] */
     struct segue_list routes;
-    struct segue_map serves; /* pair id -> segue_serve */
+    struct segue_map serves;            /* pair id -> segue_serve */
+    uint32_t invalid[SEGUE_CACHES_MAX]; /* caches of theirs to be let go of */
+    uint32_t n_invalid;
 };
 struct segue_peer *segue_peer_of(struct segue_link *link);
 
@@ -124,7 +127,9 @@ void segue_route_open(struct segue_route *route);
 /* What: our side of the packed way, compiled once. */
 enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens);
 void segue_route_release(struct segue_route *route); /* one user less */
-void segue_route_gone(struct segue_route *route);    /* its link is gone */
+/* What: the peer resets a cache: its memory is let go of, and the peer told so, once no pair uses it (R15). */
+enum segue_status segue_route_invalidate(struct segue_link *link, struct segue_reader *r);
+void segue_route_gone(struct segue_route *route); /* its link is gone */
 /* What: the part of the model both caches hold. false: nothing. */
 struct segue_overlap {
     uint32_t layer_first, layers, head_first, heads; /* numbers of the model */
@@ -370,7 +375,12 @@ struct segue_cache_use { /* cache->above */
     uint8_t *claimed;    /* a bit per block: an open claim writes it (R12) */
     uint32_t open;       /* parts, claims and serves over it */
     bool closing;
+    struct segue_reset *reset; /* going on (R15): nothing new begins over the cache */
 };
+/* What: a peer has let go of a cache that is reset, or its link has gone. */
+enum segue_status segue_reset_heard(struct segue_handoff *h, struct segue_link *link,
+                                    struct segue_reader *r);
+void segue_resets_link_gone(struct segue_handoff *h, const struct segue_link *link);
 void segue_cache_use_done(struct segue_cache *cache);
 enum segue_verdict segue_verdict_of(enum segue_status status);
 

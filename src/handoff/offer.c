@@ -256,6 +256,8 @@ static enum segue_status create(struct segue_agent *agent, void *arg)
     struct segue_cache_use *use = segue_cache_use_of(part->cache);
     if (!use)
         return SEGUE_E_MEMORY;
+    if (use->reset)
+        return segue_fail(SEGUE_E_BUSY, "the cache is being reset");
     use->open++;
     part->offer = offer;
     segue_list_push_back(&offer->parts, &part->list);

@@ -40,10 +40,60 @@ static void route_free(struct segue_route *route)
     free(route);
 }
 
+/* ---- caches that are reset ---- */
+
+/* Perhaps the last pair that read one of them has gone. */
+static void let_go(struct segue_link *link)
+{
+    struct segue_peer *peer = link->state[SEGUE_SERVICE_HANDOFF];
+    for (uint32_t i = 0; peer && i < peer->n_invalid; i++) {
+        bool used = false;
+        segue_list_each (l, &peer->routes) {
+            struct segue_route *route = segue_container_of(l, struct segue_route, list);
+            used |= route->remote && route->remote->id == peer->invalid[i] &&
+                    route->users;
+        }
+        if (used)
+            continue;
+        uint8_t body[4];
+        struct segue_writer w = segue_writer_make(body, sizeof body);
+        segue_list_each (l, &peer->routes) {
+            struct segue_route *route = segue_container_of(l, struct segue_route, list);
+            if (route->remote && route->remote->id == peer->invalid[i] &&
+                route->state == SEGUE_ROUTE_READY) {
+                route->import = NULL;
+                route->state = SEGUE_ROUTE_NEW;
+            }
+        }
+        segue_cache_imports_drop(link, peer->invalid[i]);
+        segue_writer_u32(&w, peer->invalid[i]);
+        peer->invalid[i--] = peer->invalid[--peer->n_invalid];
+        segue_link_send(link, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_INVALID, body,
+                        (uint32_t)w.len, NULL, 0);
+    }
+}
+
+enum segue_status segue_route_invalidate(struct segue_link *link, struct segue_reader *r)
+{
+    struct segue_peer *peer = segue_peer_of(link);
+    uint32_t cache = segue_reader_u32(r);
+    if (!peer)
+        return SEGUE_E_MEMORY;
+    if (r->failed || peer->n_invalid == SEGUE_CACHES_MAX)
+        return segue_fail(SEGUE_E_PROTOCOL, "the peer sent a malformed invalidate");
+    peer->invalid[peer->n_invalid++] = cache;
+    let_go(link);
+    return SEGUE_OK;
+}
+
 void segue_route_release(struct segue_route *route)
 {
-    if (--route->users == 0 && route->dead)
+    if (--route->users)
+        return;
+    if (route->dead)
         route_free(route);
+    else if (route->remote)
+        let_go(route->link);
 }
 
 void segue_route_gone(struct segue_route *route)

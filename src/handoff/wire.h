@@ -20,6 +20,8 @@ enum segue_handoff_frame {
     SEGUE_FRAME_RENEW = 6,   /* C: still copying, keep the lease */
     SEGUE_FRAME_HOLD = 7,    /* C: the request waits here, keep the offer (R11) */
     SEGUE_FRAME_END = 8,     /* C: this engine's use of the offer is over (R8) */
+    SEGUE_FRAME_INVALIDATE = 9, /* P: let go of this cache's memory (R15) */
+    SEGUE_FRAME_INVALID = 10,   /* C: nobody here has it any more */
 };
 
 #define SEGUE_WIRE_RUNS_MAX 65536 /* block runs of one accept */

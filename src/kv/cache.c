@@ -121,6 +121,7 @@ static enum segue_status fill(struct segue_cache *cache,
     SEGUE_TRY(take_text("convention", opts->convention, cache->convention,
                         sizeof cache->convention));
     cache->rank = opts->rank;
+    cache->generation = opts->generation;
     cache->ranks = opts->ranks ? opts->ranks : 1;
     if (cache->rank >= cache->ranks)
         return segue_fail(SEGUE_E_RANGE, "cache: rank %u of %u", cache->rank,

@@ -13,6 +13,7 @@
 #include "agent/link.h"
 #include "kv/geometry.h"
 
+#define SEGUE_CACHES_MAX 64 /* caches of one agent that a peer looks at */
 #define SEGUE_CACHE_REGIONS_MAX                                                          \
     8 /* distinct regions of one cache (segue_op's limit); more: E_LIMIT */
 
@@ -26,6 +27,7 @@ struct segue_cache { /* one of ours */
     struct segue_region *regions[SEGUE_CACHE_REGIONS_MAX];
     uint32_t n_regions;
     struct segue_device *device; /* of all regions */
+    uint64_t generation;         /* of the weights its KV is made with (R15) */
     /* The layer above: offers and claims over this cache. `closing` starts to end them
      * and is asked again (by segue_cache_ended) until it answers true: then the cache is
      * freed. */
@@ -82,6 +84,11 @@ enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
                                      struct segue_connection *connection, size_t row,
                                      struct segue_device *device,
                                      struct segue_import **out);
+
+/* What: drops the imported memory of the peer's cache; the next segue_cache_import makes it anew. No operation may use it. */
+void segue_cache_imports_drop(struct segue_link *link, uint32_t cache);
+/* What: has the peer behind this link been told of our caches? */
+bool segue_cache_told(const struct segue_link *link);
 
 /* What: our cache by id, for a service that was named one by a peer; NULL: none. */
 struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id);

@@ -38,11 +38,6 @@ struct peer {
     struct segue_list imports;
 };
 
-struct kept_import {
-    struct segue_import import;
-    const struct segue_remote_cache *cache;
-};
-
 static struct cache_service *service_of(struct segue_agent *agent)
 {
     return segue_container_of(agent->services[SEGUE_SERVICE_CACHE], struct cache_service,
@@ -135,6 +130,12 @@ static void on_ask(struct cache_service *service, struct peer *peer)
             tell(service, peer->link, cache);
     }
     segue_link_send(peer->link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TOLD, NULL, 0, NULL, 0);
+}
+
+bool segue_cache_told(const struct segue_link *link)
+{
+    const struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+    return peer && peer->asks;
 }
 
 struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id)
@@ -231,6 +232,12 @@ static struct peer *peer_of(struct segue_link *link)
     segue_list_init(&peer->imports);
     link->state[SEGUE_SERVICE_CACHE] = peer;
     return peer;
+}
+
+struct segue_list *segue_imports_of(struct segue_link *link)
+{
+    struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+    return peer ? &peer->imports : NULL;
 }
 
 static struct segue_remote_cache *find_told(struct peer *peer, uint32_t id)
@@ -387,55 +394,6 @@ void segue_caches_wait_cancel(struct segue_caches_wait *wait)
     segue_list_remove(&wait->list);
 }
 
-/* ---- imports ---- */
-
-static void drop_import(struct kept_import *kept)
-{
-    for (uint32_t i = 0; i < kept->import.n; i++)
-        segue_remote_drop(kept->import.remote[i]);
-    segue_list_remove(&kept->import.list);
-    free(kept);
-}
-
-enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
-                                     struct segue_connection *connection, size_t row,
-                                     struct segue_device *device,
-                                     struct segue_import **out)
-{
-    struct peer *peer = cache->link->state[SEGUE_SERVICE_CACHE];
-    segue_list_each (at, &peer->imports) {
-        struct kept_import *kept = segue_container_of(at, struct kept_import,
-                                                      import.list);
-        if (kept->cache == cache && kept->import.connection == connection &&
-            kept->import.device == device) {
-            *out = &kept->import;
-            return SEGUE_OK;
-        }
-    }
-    if (!(cache->rows & (1u << row)))
-        return segue_fail(SEGUE_E_UNSUPPORTED, "cache %u has no handles for %s: %s",
-                          cache->id, segue_transport_name(row), cache->why[row]);
-    struct kept_import *kept = calloc(1, sizeof *kept);
-    if (!kept)
-        return segue_fail(SEGUE_E_MEMORY, "no memory to import a cache");
-    kept->cache = cache;
-    kept->import.connection = connection;
-    kept->import.device = device;
-    segue_list_push_back(&peer->imports, &kept->import.list);
-    for (; kept->import.n < cache->n_regions; kept->import.n++) {
-        uint32_t i = kept->import.n;
-        enum segue_status status = segue_remote_import(
-            connection, device, &cache->handles[row * cache->n_regions + i],
-            cache->region_len[i], &kept->import.remote[i]);
-        if (status < 0) {
-            drop_import(kept);
-            return status;
-        }
-    }
-    *out = &kept->import;
-    return SEGUE_OK;
-}
-
 /* ---- life ---- */
 
 static void on_gone(struct segue_service *base, struct segue_link *link, const char *why)
@@ -453,9 +411,7 @@ static void on_forget(struct segue_service *base, struct segue_link *link)
     struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
     if (!peer)
         return;
-    while (!segue_list_empty(&peer->imports))
-        drop_import(
-            segue_container_of(peer->imports.next, struct kept_import, import.list));
+    segue_imports_drop_all(&peer->imports);
     for (size_t i = 0; i < peer->n_caches; i++)
         segue_remote_cache_free(&peer->caches[i]);
     free(peer->caches);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between cache.c and cache_service.c. Thread: the agent's. */
+/* Between cache.c, cache_service.c and import.c. Thread: the agent's. */
 #ifndef KV_CACHE_SERVICE_H
 #define KV_CACHE_SERVICE_H
 
@@ -15,5 +15,9 @@ void segue_cache_discard(struct segue_cache *cache);
 
 /* What: tells every peer that looks that this cache is closed. */
 void segue_cache_service_closed(const struct segue_cache *cache);
+
+/* What: the imports of this link's peer; NULL before there is anything of its caches. */
+struct segue_list *segue_imports_of(struct segue_link *link);
+void segue_imports_drop_all(struct segue_list *imports);
 
 #endif

@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "kv/cache.h"
 
-#define SEGUE_CACHES_MAX 64 /* caches of one agent that a peer looks at */
 
 enum segue_cache_type {
     SEGUE_CACHE_ASK = 1,  /* empty: tell me your caches, and those to come */
