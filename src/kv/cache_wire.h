@@ -10,7 +10,6 @@
 #include "base/bytes.h"
 #include "kv/cache.h"
 
-
 enum segue_cache_type {
     SEGUE_CACHE_ASK = 1,  /* empty: tell me your caches, and those to come */
     SEGUE_CACHE_TELL = 2, /* one cache, without its memory */

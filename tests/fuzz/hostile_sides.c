@@ -55,6 +55,9 @@ static void clean_up(void)
     segue_agent_destroy(all.agent);
     snprintf(path, sizeof path, "%s/mallory.sock", folder);
     unlink(path);
+    char key[128]; /* of tickets: the user's, it stays */
+    snprintf(key, sizeof key, "%s/ticket.key", folder);
+    unlink(key);
     must(rmdir(folder) == 0, "the agent has left something in its folder");
 }
 
