@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <threads.h>
 #include <cmocka.h>
 #include <segue/status.h>
 
@@ -29,6 +30,16 @@
         if (s_ != (want))                                                                \
             fail_msg("%s: got %s, want %s: %s", #expr, segue_status_name(s_),            \
                      segue_status_name(want), segue_error_detail());                     \
+    } while (0)
+
+/* What another thread brings about: looked at until it is so, for 20 s at most. */
+#define assert_soon(expr)                                                                \
+    do {                                                                                 \
+        bool so_ = (expr);                                                               \
+        for (int i_ = 0; !so_ && i_ < 20000; i_++, so_ = (expr))                         \
+            thrd_sleep(&(struct timespec){0, 1000000}, NULL);                            \
+        if (!so_)                                                                        \
+            fail_msg("not so after 20 s: %s", #expr);                                    \
     } while (0)
 
 /* A skip always says why. cmocka 1.1.5 exits 0 when every test skipped; TEST_MAIN turns

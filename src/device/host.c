@@ -38,7 +38,7 @@ static enum segue_status open_host(const struct segue_device_args *args,
                                                SEGUE_DEVICE_STRIDED,
                                        .min_run = 1};
     host->pool = args->pool;
-    segue_ram_init(&host->ram, "host", false);
+    segue_ram_init(&host->ram, "host", host->pool, false);
     *out = &host->base;
     return SEGUE_OK;
 }
@@ -82,7 +82,7 @@ static enum segue_status import(struct segue_device *dev,
 
 static void drop(struct segue_device *dev, void *addr, uint64_t len)
 {
-    segue_ram_drop(addr, len);
+    segue_ram_drop(&host_of(dev)->ram, addr);
 }
 
 static void end_copy(struct segue_copy_job *job, enum segue_status status)

@@ -25,9 +25,11 @@
 #define MADV_COLLAPSE 25
 #endif
 
-void segue_ram_init(struct segue_ram *ram, const char *kind, bool guarded)
+void segue_ram_init(struct segue_ram *ram, const char *kind, struct segue_pool *pool,
+                    bool guarded)
 {
-    *ram = (struct segue_ram){.kind = kind, .guarded = guarded};
+    *ram = (struct segue_ram){.kind = kind, .pool = pool, .guarded = guarded};
+    segue_list_init(&ram->imports);
     pthread_mutex_init(&ram->lock, NULL);
     pthread_cond_init(&ram->idle, NULL);
 }
@@ -45,6 +47,7 @@ static void free_chunk(struct segue_ram_chunk *chunk)
 
 void segue_ram_fini(struct segue_ram *ram)
 {
+    segue_ram_imports_fini(ram);
     for (size_t i = 0; i < ram->n; i++)
         free_chunk(ram->chunks[i]);
     free(ram->chunks);

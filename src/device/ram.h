@@ -17,14 +17,18 @@ struct segue_ram_chunk;
 
 struct segue_ram {
     pthread_mutex_t lock;
-    pthread_cond_t idle;             /* some allocation has no copy in flight any more */
+    struct segue_pool *pool;   /* fills and ends mappings of peers' memory; borrowed */
+    struct segue_list imports; /* those mappings */
+    pthread_cond_t
+        idle; /* an allocation has no copy in flight any more, or a mapping ended */
     struct segue_ram_chunk **chunks; /* by address */
     size_t n, cap;
     const char *kind; /* goes into handles: only the same kind imports them */
     bool guarded;
 };
 
-void segue_ram_init(struct segue_ram *ram, const char *kind, bool guarded);
+void segue_ram_init(struct segue_ram *ram, const char *kind, struct segue_pool *pool,
+                    bool guarded);
 void segue_ram_fini(struct segue_ram *ram); /* frees what is left */
 
 enum segue_status segue_ram_alloc(struct segue_ram *ram, size_t size, void **addr);
@@ -45,12 +49,13 @@ enum segue_status segue_ram_hold(struct segue_ram *ram, const struct segue_exten
 void segue_ram_release(struct segue_ram *ram, const struct segue_extent *extent,
                        size_t n);
 
-/* The device verbs of these names. */
+/* The device verbs of these names. Neither import nor drop walks the pages: a mapping can be used at once, while the pool
+ * fills its page tables, a bounded stretch at a time and behind whoever waits for a thread; and it ends on the pool. */
 enum segue_status segue_ram_export(struct segue_ram *ram, const void *addr, uint64_t len,
                                    struct segue_handle *out);
-enum segue_status segue_ram_import(const struct segue_ram *ram,
+enum segue_status segue_ram_import(struct segue_ram *ram,
                                    const struct segue_handle *handle, uint64_t len,
                                    void **addr);
-void segue_ram_drop(void *addr, uint64_t len);
+void segue_ram_drop(struct segue_ram *ram, void *addr);
 
 #endif

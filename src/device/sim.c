@@ -113,7 +113,7 @@ static enum segue_status open_sim(const struct segue_device_args *args,
     sim->pool = args->pool;
     sim->gbps = pace.gbps;
     sim->latency_us = pace.latency_us;
-    segue_ram_init(&sim->ram, kind->name, true);
+    segue_ram_init(&sim->ram, kind->name, sim->pool, true);
     enum segue_status status = segue_sim_start(sim);
     if (status < 0) {
         segue_ram_fini(&sim->ram);
@@ -168,7 +168,7 @@ static enum segue_status import(struct segue_device *dev,
 
 static void drop(struct segue_device *dev, void *addr, uint64_t len)
 {
-    segue_ram_drop(addr, len);
+    segue_ram_drop(&sim_of(dev)->ram, addr);
 }
 
 static uint64_t *due_of(struct segue_copy_job *job)

@@ -210,11 +210,104 @@ static void shared(struct segue_device *dev)
     segue_free(dev, addr); /* the owner may go first: the pages stay */
     assert_memory_equal(bytes, peer, sizeof seen);
     segue_device_drop(dev, peer, sizeof bytes);
-    assert_false(can_touch(peer));
+    assert_soon(!can_touch(peer)); /* a task of the pool unmaps it */
     int here;
     if (dev->caps & SEGUE_DEVICE_CMA)
         assert_status(segue_device_export(dev, &here, sizeof here, &handle),
                       SEGUE_E_UNSUPPORTED);
+}
+
+/* ---- mappings are filled and ended by the pool ---- */
+
+/* Keeps every thread of a pool busy until it is let go. */
+struct hold {
+    struct segue_task task[2];
+    pthread_mutex_t held;
+    atomic_int running;
+};
+
+static void wait_held(struct segue_task *task)
+{
+    struct hold *hold = task->user;
+    atomic_fetch_add(&hold->running, 1);
+    pthread_mutex_lock(&hold->held);
+    pthread_mutex_unlock(&hold->held);
+    atomic_fetch_sub(&hold->running, 1);
+}
+
+static void hold_pool(struct hold *hold, struct segue_pool *pool)
+{
+    *hold = (struct hold){.held = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_lock(&hold->held);
+    for (int i = 0; i < 2; i++) {
+        hold->task[i] = (struct segue_task){.fn = wait_held, .user = hold};
+        segue_pool_submit(pool, &hold->task[i]);
+    }
+    assert_soon(atomic_load(&hold->running) == 2);
+}
+
+static void let_pool_go(struct hold *hold)
+{
+    pthread_mutex_unlock(&hold->held);
+    assert_soon(atomic_load(&hold->running) == 0);
+}
+
+/* How many of the pages at `at` have an entry in this process's page tables. */
+static size_t pages_present(const char *at, size_t pages)
+{
+    size_t present = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < pages; i++) {
+        uint64_t entry;
+        off_t place = (off_t)(((uintptr_t)at / 4096 + i) * sizeof entry);
+        assert_int_equal(pread(fd, &entry, sizeof entry, place), sizeof entry);
+        present += entry >> 63;
+    }
+    close(fd);
+    return present;
+}
+
+#define PAGES 1280
+
+/* An import and its end take no time of the caller, however busy the pool is: the agent's thread is such a caller. */
+static void mappings_wait_for_nobody(void **state)
+{
+    struct opened opened = device_open("host");
+    struct segue_device *dev = opened.dev;
+    struct segue_handle handle;
+    struct hold hold;
+    char *addr, *peer, *other;
+    assert_ok(segue_alloc(dev, PAGES * 4096, (void **)&addr));
+    assert_ok(segue_device_export(dev, addr, PAGES * 4096, &handle));
+    memset(addr, 5, PAGES * 4096);
+
+    hold_pool(&hold, opened.pool);
+    assert_ok(segue_device_import(dev, &handle, PAGES * 4096, (void **)&peer));
+    assert_ok(segue_device_import(dev, &handle, PAGES * 4096, (void **)&other));
+    assert_int_equal(pages_present(peer, PAGES), 0);
+    assert_int_equal(peer[PAGES * 4096 - 1], 5); /* it can be read already */
+    segue_device_drop(dev, other, PAGES * 4096); /* before it was ever filled */
+    let_pool_go(&hold);
+    assert_soon(pages_present(peer, PAGES) == PAGES);
+    assert_soon(!can_touch(other));
+
+    hold_pool(&hold, opened.pool);
+    segue_device_drop(dev, peer, PAGES * 4096);
+    assert_true(can_touch(peer));
+    let_pool_go(&hold);
+    assert_soon(!can_touch(peer));
+
+    /* A device that closes waits for what the pool still does with its mappings. */
+    for (int i = 0; i < 20; i++) {
+        assert_ok(segue_device_import(dev, &handle, PAGES * 4096, (void **)&peer));
+        if (i % 2)
+            segue_device_drop(dev, peer, PAGES * 4096);
+    }
+    segue_handle_close(&handle);
+    segue_free(dev, addr);
+    device_close(&opened);
+    assert_false(can_touch(peer));
 }
 
 static void kinds_stay_apart(void **state)
@@ -390,6 +483,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(strides_are_kept_or_refused),
     cmocka_unit_test(copies_can_be_cancelled),
     cmocka_unit_test(memory_is_shared_read_only),
+    cmocka_unit_test(mappings_wait_for_nobody),
     cmocka_unit_test(kinds_stay_apart),
     cmocka_unit_test(hostile_handles_are_refused),
     cmocka_unit_test(nothing_to_wait_for_is_said),
