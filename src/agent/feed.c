@@ -6,10 +6,39 @@
 #include "base/bytes.h"
 #include "base/status.h"
 
+/* Before the first slot is filled. */
+static enum segue_status tell_ring(struct segue_stage_half *half)
+{
+    struct segue_stage *stage = half->stage;
+    struct segue_link *link = half->link;
+    struct segue_stage_peer *peer = link ? link->state[SEGUE_SERVICE_STAGE] : NULL;
+    if (half->connection || !peer || peer->told || !stage->out.base)
+        return SEGUE_OK;
+    struct segue_handle handle;
+    struct segue_ring *ring = &stage->out;
+    SEGUE_TRY(segue_device_export(stage->agent->devices[0], ring->base,
+                                  (uint64_t)ring->slots * SEGUE_SLOT_BYTES, &handle));
+    uint8_t body[SEGUE_BLOB_MAX + 16];
+    struct segue_writer w = segue_writer_make(body, sizeof body);
+    segue_writer_u32(&w, ring->slots);
+    segue_writer_bytes16(&w, handle.blob, handle.len);
+    enum segue_status status = segue_link_send(link, SEGUE_SERVICE_STAGE,
+                                               SEGUE_FRAME_RING, body, (uint32_t)w.len,
+                                               handle.fds, handle.n_fds);
+    segue_handle_close(&handle);
+    peer->told = status >= 0;
+    return status;
+}
+
 void segue_feed_pump(struct segue_stage_half *half)
 {
     if (half->copying || half->next == half->pieces->count || half->credits == 0)
         return;
+    enum segue_status status = tell_ring(half);
+    if (status < 0) {
+        segue_stage_fail(half, status, segue_error_detail());
+        return;
+    }
     struct segue_lane_slot *lane = segue_lane_find(half, SEGUE_LANE_FREE);
     struct segue_ring *ring = &half->stage->out;
     half->scratch_slot = -1;
@@ -28,7 +57,7 @@ void segue_feed_pump(struct segue_stage_half *half)
     half->next++;
     half->credits--;
     half->hop = 0;
-    enum segue_status status = segue_stage_copy(half);
+    status = segue_stage_copy(half);
     if (status < 0)
         segue_stage_fail(half, status, segue_error_detail());
 }
@@ -83,25 +112,4 @@ enum segue_status segue_feed_free(struct segue_stage_half *half, uint32_t slot)
     }
     return segue_fail(SEGUE_E_PROTOCOL,
                       "the peer gave back slot %u, which it did not have", slot);
-}
-
-enum segue_status segue_feed_tell_ring(struct segue_stage *stage, struct segue_link *link,
-                                       struct segue_stage_peer *peer)
-{
-    if (peer->told)
-        return SEGUE_OK;
-    struct segue_handle handle;
-    struct segue_ring *ring = &stage->out;
-    SEGUE_TRY(segue_device_export(stage->agent->devices[0], ring->base,
-                                  (uint64_t)ring->slots * SEGUE_SLOT_BYTES, &handle));
-    uint8_t body[SEGUE_BLOB_MAX + 16];
-    struct segue_writer w = segue_writer_make(body, sizeof body);
-    segue_writer_u32(&w, ring->slots);
-    segue_writer_bytes16(&w, handle.blob, handle.len);
-    enum segue_status status = segue_link_send(link, SEGUE_SERVICE_STAGE,
-                                               SEGUE_FRAME_RING, body, (uint32_t)w.len,
-                                               handle.fds, handle.n_fds);
-    segue_handle_close(&handle);
-    peer->told = status >= 0;
-    return status;
 }

@@ -241,21 +241,24 @@ static struct segue_stage_peer *peer_of(struct segue_link *link)
     return link->state[SEGUE_SERVICE_STAGE];
 }
 
+struct segue_stage *segue_stage_of(struct segue_agent *agent)
+{
+    return segue_container_of(agent->services[SEGUE_SERVICE_STAGE], struct segue_stage,
+                              service);
+}
+
 static enum segue_status begin(struct segue_link *link, struct segue_stage_half *half,
                                bool feeds)
 {
     SEGUE_TRY(segue_stage_service(link->agent));
-    struct segue_stage *stage = segue_container_of(
-        link->agent->services[SEGUE_SERVICE_STAGE], struct segue_stage, service);
+    struct segue_stage *stage = segue_stage_of(link->agent);
     struct segue_stage_peer *peer = peer_of(link);
     if (!half->lanes)
         half->lanes = calloc(SEGUE_STAGE_SHARE, sizeof *half->lanes);
     if (!peer || !half->lanes)
         return segue_fail(SEGUE_E_MEMORY, "no memory for a staged hand-off");
     if (feeds || half->connection || half->pieces->scratch)
-        SEGUE_TRY(segue_ring_open(feeds ? &stage->out : &stage->in, link->agent));
-    if (feeds && !half->connection)
-        SEGUE_TRY(segue_feed_tell_ring(stage, link, peer));
+        SEGUE_TRY(segue_ring_open(feeds ? &stage->out : &stage->in));
     SEGUE_TRY(segue_map_put(feeds ? &peer->feeds : &peer->intakes, half->pair, half));
     half->stage = stage;
     half->link = link;
@@ -366,7 +369,8 @@ static void stop(struct segue_service *service)
 
 static bool idle(struct segue_service *service)
 {
-    return segue_container_of(service, struct segue_stage, service)->live == 0;
+    struct segue_stage *stage = segue_container_of(service, struct segue_stage, service);
+    return stage->live == 0 && !stage->out.opening && !stage->in.opening;
 }
 
 static void close_service(struct segue_service *service)
@@ -385,8 +389,8 @@ enum segue_status segue_stage_service(struct segue_agent *agent)
     if (!stage)
         return segue_fail(SEGUE_E_MEMORY, "no memory for the staging service");
     stage->agent = agent;
-    segue_list_init(&stage->out.waiting);
-    segue_list_init(&stage->in.waiting);
+    segue_ring_init(&stage->out, agent);
+    segue_ring_init(&stage->in, agent);
     stage->service = (struct segue_service){.type = SEGUE_SERVICE_STAGE,
                                             .frame = on_frame,
                                             .gone = link_gone,

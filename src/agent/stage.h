@@ -99,6 +99,20 @@ enum segue_status segue_stage_intake(struct segue_link *link,
 /* What: stops it; `done` follows once nothing is in flight (E_CANCELLED). Harmless when it is not running. */
 void segue_stage_cancel(struct segue_stage_half *half);
 
+/* Somebody waiting for the slots of intakes. */
+struct segue_stage_wait {
+    void (*done)(
+        struct segue_stage_wait *wait,
+        enum segue_status status); /* once, perhaps inside the call; why is filled in */
+    char why[256];
+    struct segue_list list; /* private; empty when not waiting: initialise it */
+};
+
+/* What: makes slots for intakes, on the pool, if there are none yet. An intake over a stream is started only when there are:
+ * its receives must stand before the feed is told of its credits. */
+void segue_stage_prepare(struct segue_agent *agent, struct segue_stage_wait *wait);
+void segue_stage_wait_cancel(struct segue_stage_wait *wait);
+
 /* What: how many slots an intake gives its feed to begin with. */
 uint32_t segue_stage_credits(uint32_t pieces);
 

@@ -15,9 +15,18 @@ struct segue_ring {
     uint32_t n_free;
     struct segue_region *region; /* for streams and export */
     struct segue_list waiting;   /* halves that need slots */
+    struct segue_list waits;     /* segue_stage_wait */
+    bool opening;                /* the pool allocates it */
+    struct segue_task make, made;
+    void *memory;
+    enum segue_status status;
+    char why[256];
 };
 
-enum segue_status segue_ring_open(struct segue_ring *ring, struct segue_agent *agent);
+void segue_ring_init(struct segue_ring *ring, struct segue_agent *agent);
+/* What: lets the pool make the ring, if it is not made or being made. Whoever waits for slots goes on, or fails, when it is
+ * done. */
+enum segue_status segue_ring_open(struct segue_ring *ring);
 void segue_ring_close(struct segue_ring *ring);
 /* What: takes a slot, and a scratch one when `scratch` is not NULL: both or none. Otherwise the half waits and
  * segue_stage_pump runs when there may be some. */
@@ -52,6 +61,9 @@ struct segue_stage {
     struct segue_ring out, in; /* feeds' slots, intakes' slots */
     size_t live;               /* halves running */
 };
+
+struct segue_stage *
+segue_stage_of(struct segue_agent *agent); /* after segue_stage_service */
 
 /* A peer's ring, mapped read only: until the link is gone and the last intake has read from it. */
 struct segue_peer_ring {
@@ -99,8 +111,6 @@ void segue_feed_pump(struct segue_stage_half *half);
 void segue_feed_copied(struct segue_stage_half *half);
 void segue_feed_sent(struct segue_stage_half *half, struct segue_lane_slot *lane);
 enum segue_status segue_feed_free(struct segue_stage_half *half, uint32_t slot);
-enum segue_status segue_feed_tell_ring(struct segue_stage *stage, struct segue_link *link,
-                                       struct segue_stage_peer *peer);
 
 void segue_intake_pump(struct segue_stage_half *half);
 void segue_intake_copied(struct segue_stage_half *half);

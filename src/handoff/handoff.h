@@ -96,8 +96,10 @@ struct segue_route {
     struct segue_select_output selection; /* consumer */
     struct segue_path path;
     enum segue_route_state state;
-    char why[256]; /* FAILED: the sentence */
-    struct segue_link_wait wait;
+    char why[256];               /* FAILED: the sentence */
+    struct segue_link_wait wait; /* CONNECTING: for a connection, then ... */
+    struct segue_stage_wait
+        staging; /* ... packed over a stream: for slots to receive in */
     struct segue_connection *connection;
     struct segue_import *import; /* mapped and one-sided ways */
     struct segue_list pairs;     /* waiting for READY */

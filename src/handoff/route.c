@@ -98,8 +98,10 @@ void segue_route_release(struct segue_route *route)
 
 void segue_route_gone(struct segue_route *route)
 {
-    if (route->state == SEGUE_ROUTE_CONNECTING)
+    if (route->state == SEGUE_ROUTE_CONNECTING) {
         segue_link_wait_cancel(&route->wait);
+        segue_stage_wait_cancel(&route->staging);
+    }
     route->state = SEGUE_ROUTE_FAILED;
     snprintf(route->why, sizeof route->why, "the link or the cache is gone");
     route->dead = true;
@@ -124,6 +126,7 @@ static enum segue_status route_new(struct segue_link *link, struct segue_cache *
     route->link = link;
     route->cache = cache;
     segue_list_init(&route->pairs);
+    segue_list_init(&route->staging.list);
     enum segue_status status = segue_geometry_copy(geometry, &route->geometry);
     if (status < 0) {
         free(route);
@@ -298,20 +301,37 @@ static enum segue_status import(struct segue_route *route)
                               route->cache->device, &route->import);
 }
 
+static void opened(struct segue_route *route, enum segue_status status, const char *why)
+{
+    route->state = status < 0 ? SEGUE_ROUTE_FAILED : SEGUE_ROUTE_READY;
+    if (status < 0)
+        snprintf(route->why, sizeof route->why, "%s: %.230s",
+                 segue_path_name(route->path), why);
+    routed(route);
+}
+
+static void staged(struct segue_stage_wait *wait, enum segue_status status)
+{
+    opened(segue_container_of(wait, struct segue_route, staging), status, wait->why);
+}
+
 static void connected(struct segue_link_wait *wait, enum segue_status status)
 {
     struct segue_route *route = segue_container_of(wait, struct segue_route, wait);
+    struct segue_agent *agent = route->cache->agent;
     route->connection = wait->connection;
     if (status >= 0) {
         status = import(route);
         if (status < 0)
             snprintf(wait->why, sizeof wait->why, "%s", segue_error_detail());
     }
-    route->state = status < 0 ? SEGUE_ROUTE_FAILED : SEGUE_ROUTE_READY;
-    if (status < 0)
-        snprintf(route->why, sizeof route->why, "%s: %.230s",
-                 segue_path_name(route->path), wait->why);
-    routed(route);
+    if (status >= 0 && route->path.way == SEGUE_WAY_PACKED &&
+        agent->transports[route->path.row]->caps & SEGUE_TRANSPORT_STREAM) {
+        route->staging.done = staged;
+        segue_stage_prepare(agent, &route->staging);
+    } else {
+        opened(route, status, wait->why);
+    }
 }
 
 void segue_route_open(struct segue_route *route)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What every device must do, and what each must refuse by its caps. */
 #include "device.h"
+#include "pool_hold.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -219,39 +220,6 @@ static void shared(struct segue_device *dev)
 
 /* ---- mappings are filled and ended by the pool ---- */
 
-/* Keeps every thread of a pool busy until it is let go. */
-struct hold {
-    struct segue_task task[2];
-    pthread_mutex_t held;
-    atomic_int running;
-};
-
-static void wait_held(struct segue_task *task)
-{
-    struct hold *hold = task->user;
-    atomic_fetch_add(&hold->running, 1);
-    pthread_mutex_lock(&hold->held);
-    pthread_mutex_unlock(&hold->held);
-    atomic_fetch_sub(&hold->running, 1);
-}
-
-static void hold_pool(struct hold *hold, struct segue_pool *pool)
-{
-    *hold = (struct hold){.held = PTHREAD_MUTEX_INITIALIZER};
-    pthread_mutex_lock(&hold->held);
-    for (int i = 0; i < 2; i++) {
-        hold->task[i] = (struct segue_task){.fn = wait_held, .user = hold};
-        segue_pool_submit(pool, &hold->task[i]);
-    }
-    assert_soon(atomic_load(&hold->running) == 2);
-}
-
-static void let_pool_go(struct hold *hold)
-{
-    pthread_mutex_unlock(&hold->held);
-    assert_soon(atomic_load(&hold->running) == 0);
-}
-
 /* How many of the pages at `at` have an entry in this process's page tables. */
 static size_t pages_present(const char *at, size_t pages)
 {
@@ -276,26 +244,26 @@ static void mappings_wait_for_nobody(void **state)
     struct opened opened = device_open("host");
     struct segue_device *dev = opened.dev;
     struct segue_handle handle;
-    struct hold hold;
+    struct pool_hold hold = {0};
     char *addr, *peer, *other;
     assert_ok(segue_alloc(dev, PAGES * 4096, (void **)&addr));
     assert_ok(segue_device_export(dev, addr, PAGES * 4096, &handle));
     memset(addr, 5, PAGES * 4096);
 
-    hold_pool(&hold, opened.pool);
+    pool_hold(&hold, opened.pool);
     assert_ok(segue_device_import(dev, &handle, PAGES * 4096, (void **)&peer));
     assert_ok(segue_device_import(dev, &handle, PAGES * 4096, (void **)&other));
     assert_int_equal(pages_present(peer, PAGES), 0);
     assert_int_equal(peer[PAGES * 4096 - 1], 5); /* it can be read already */
     segue_device_drop(dev, other, PAGES * 4096); /* before it was ever filled */
-    let_pool_go(&hold);
+    pool_let_go(&hold);
     assert_soon(pages_present(peer, PAGES) == PAGES);
     assert_soon(!can_touch(other));
 
-    hold_pool(&hold, opened.pool);
+    pool_hold(&hold, opened.pool);
     segue_device_drop(dev, peer, PAGES * 4096);
     assert_true(can_touch(peer));
-    let_pool_go(&hold);
+    pool_let_go(&hold);
     assert_soon(!can_touch(peer));
 
     /* A device that closes waits for what the pool still does with its mappings. */
