@@ -7,7 +7,7 @@ SETUP ?= scripts/setup
 SEGUE = $(BUILD)/segue
 
 .PHONY: build demo test bench lint install help clean
-.PHONY: test-asan test-tsan fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
+.PHONY: test-asan test-tsan model fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
 
 build: $(BUILD)/build.ninja  ## compile everything into build/
 	@ninja -C $(BUILD)
@@ -38,6 +38,11 @@ test-tsan:  ## unit and conformance tests under the thread sanitizer
 fuzz:  ## fuzz every decoder for FUZZ_SECONDS (30) each
 	@$(SETUP) build test fuzz
 	@scripts/fuzz
+
+model:  ## search the model of the hand-off with big bounds (hours, up to 20 GB of memory)
+	@$(SETUP) build test
+	@tests/model/check --tier ci
+	@SEGUE_MODEL_MB=20000 tests/model/check --tier big
 
 lint:  ## formatting, layers, script syntax
 	@$(SETUP) build test lint
