@@ -12,14 +12,15 @@ static const char *const order_names[CACHE_ORDERS] = {
     [CACHE_BLHNC] = "BLHNC", [CACHE_BLNHC] = "BLNHC", [CACHE_BHLNC] = "BHLNC",
 };
 static const char *const dtype_names[CACHE_DTYPES] = {
-    [CACHE_FP32] = "fp32",
-    [CACHE_FP16] = "fp16",
-    [CACHE_BF16] = "bf16",
+    [CACHE_FP32] = "fp32",         [CACHE_FP16] = "fp16",         [CACHE_BF16] = "bf16",
+    [CACHE_FP8_E4M3] = "fp8_e4m3", [CACHE_FP8_E5M2] = "fp8_e5m2",
 };
 
 uint32_t cache_dtype_bytes(enum cache_dtype dtype)
 {
-    return dtype == CACHE_FP32 ? 4 : 2;
+    if (dtype == CACHE_FP32)
+        return 4;
+    return dtype == CACHE_FP16 || dtype == CACHE_BF16 ? 2 : 1;
 }
 
 static int check_shape(const struct cache_shape *shape)
@@ -92,12 +93,15 @@ const char *cache_order_name(enum cache_order order)
 
 int cache_dtype_parse(enum cache_dtype *out, const char *name)
 {
+    if (!strcasecmp(name, "fp8"))
+        name = dtype_names[CACHE_FP8_E4M3];
     for (int i = 0; i < CACHE_DTYPES; i++)
         if (!strcasecmp(name, dtype_names[i])) {
             *out = (enum cache_dtype)i;
             return 0;
         }
-    return engine_fail("unknown KV dtype %.32s: fp32, fp16 or bf16", name);
+    return engine_fail(
+        "unknown KV dtype %.32s: fp32, fp16, bf16, fp8 (fp8_e4m3) or fp8_e5m2", name);
 }
 
 int cache_order_parse(enum cache_order *out, const char *name)

@@ -14,7 +14,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum cache_dtype { CACHE_FP32, CACHE_FP16, CACHE_BF16, CACHE_DTYPES };
+enum cache_dtype {
+    CACHE_FP32,
+    CACHE_FP16,
+    CACHE_BF16,
+    CACHE_FP8_E4M3,
+    CACHE_FP8_E5M2,
+    CACHE_DTYPES
+};
 
 enum cache_order {
     CACHE_LBHNC, /* "hnd" */
@@ -63,7 +70,8 @@ void cache_decode(enum cache_dtype dtype, float *to, const void *from, uint32_t 
 
 uint32_t cache_dtype_bytes(enum cache_dtype dtype);
 
-/* Names for people: "fp32" "fp16" "bf16"; "LBHNC" ... The parsers also take "hnd", "nhd"
+/* Names for people: "fp32" "fp16" "bf16" "fp8_e4m3" "fp8_e5m2"; "LBHNC" ... The parsers
+ * also take "fp8" (fp8_e4m3), "hnd", "nhd"
  * and lower case; -1 with a sentence that lists the names. */
 const char *cache_dtype_name(enum cache_dtype dtype);
 const char *cache_order_name(enum cache_order order);

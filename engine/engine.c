@@ -75,7 +75,7 @@ static int open_caches(struct engine *e)
         .layers = config->layers,
         .blocks = 1,
         .block_tokens = e->opts.block_tokens,
-        .kv_heads = config->kv_heads / tp,
+        .kv_heads = runner_kv_heads(config, tp),
         .head_dim = config->head_dim,
         .dtype = e->opts.dtype,
         .order = e->opts.order,

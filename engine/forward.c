@@ -99,8 +99,15 @@ static void through(enum cache_dtype dtype, float *at, uint32_t n)
     }
 }
 
-/* Writes K (half 0) or V (half 1) of one token and head into the rank's cache, first
- * rounded in place where the step wants it. */
+/* Ranks that share each KV head, and each shard of an output projection (GQA with more
+ * ranks than KV heads). The first of them computes its K and V for all. */
+static uint32_t sharers(const struct worker *me)
+{
+    return me->r->tp > me->c->kv_heads ? me->r->tp / me->c->kv_heads : 1;
+}
+
+/* Writes K (half 0) or V (half 1) of one token and head into the rank's cache and those of
+ * its replicas, first rounded in place where the step wants it. */
 static void store(const struct worker *me, uint32_t layer, const struct step_row *row,
                   uint32_t head, int half, float *from)
 {
@@ -108,11 +115,13 @@ static void store(const struct worker *me, uint32_t layer, const struct step_row
     const struct cache *cache = &r->caches[me->rank];
     uint32_t block = row->seq->blocks[row->position / cache->shape.block_tokens];
     uint32_t within = row->position % cache->shape.block_tokens, dim = me->c->head_dim;
-    uint8_t *to = cache_row(cache, layer, block, head, within);
     if (r->rounds && row->position < row->seq->rounded)
         through(r->round, from, dim);
-    r->kernels->encode(cache->shape.dtype, to + (size_t)half * (cache->row_bytes / 2),
-                       from, dim);
+    for (uint32_t i = 0; i < sharers(me); i++) {
+        uint8_t *to = cache_row(&cache[i], layer, block, head, within);
+        r->kernels->encode(cache->shape.dtype, to + (size_t)half * (cache->row_bytes / 2),
+                           from, dim);
+    }
 }
 
 /* One kind of head: what it is projected by, where its columns begin in a row of qkv,
@@ -131,7 +140,8 @@ static void project_heads(const struct worker *me, uint32_t layer, struct head_k
     const struct runner *r = me->r;
     const struct model_config *c = me->c;
     uint32_t dim = c->head_dim, half = dim / 2;
-    uint32_t row = me->rank * (kind.matrix->rows / r->tp) + begin * dim;
+    uint32_t first = me->rank * (kind.matrix->rows / dim) / r->tp; /* of the model */
+    uint32_t row = (first + begin) * dim;
     size_t stride = (size_t)(c->heads + 2 * c->kv_heads) * dim;
     struct weights w = linear_part(kind.matrix, row, (end - begin) * dim, 0, c->d_model);
     apply(me, &w, r->a.normed, c->d_model, r->a.qkv + kind.column + row, stride);
@@ -151,22 +161,29 @@ static void project_heads(const struct worker *me, uint32_t layer, struct head_k
 static void project_qkv(const struct worker *me, uint32_t layer)
 {
     const struct model_layer *weights = &me->r->model->layer[layer];
-    uint32_t dim = me->c->head_dim, tp = me->r->tp, begin = 0;
+    uint32_t tp = me->r->tp, begin = 0;
     const struct head_kind kinds[] = {
         {&weights->q, 0, true, -1},
         {&weights->k, weights->q.rows, true, 0},
         {&weights->v, weights->q.rows + weights->k.rows, false, 1},
     };
-    uint32_t all = (weights->q.rows + 2 * weights->k.rows) / dim / tp;
-    struct range mine = cut(all, me->r->threads, me->index, 1);
+    uint32_t kv = me->rank % sharers(me) == 0 ? runner_kv_heads(me->c, tp) : 0;
+    const uint32_t counts[] = {me->c->heads / tp, kv, kv};
+    struct range mine = cut(counts[0] + 2 * kv, me->r->threads, me->index, 1);
     for (int i = 0; i < 3; i++) {
-        uint32_t end = begin + kinds[i].matrix->rows / dim / tp;
+        uint32_t end = begin + counts[i];
         uint32_t from = mine.begin > begin ? mine.begin : begin;
         uint32_t to = mine.end < end ? mine.end : end;
         if (from < to)
             project_heads(me, layer, kinds[i], from - begin, to - begin);
         begin = end;
     }
+}
+
+/* Query heads of the rank that share one of its KV heads. */
+static uint32_t group_of(const struct worker *me)
+{
+    return me->c->heads / me->r->tp / runner_kv_heads(me->c, me->r->tp);
 }
 
 /* The job of rows t .. t + n - 1, one sequence's, for one KV head of the rank; of its
@@ -177,8 +194,7 @@ static struct attend_job job_of(const struct worker *me, uint32_t layer, uint32_
 {
     const struct runner *r = me->r;
     const struct model_config *c = me->c;
-    uint32_t group = c->heads / c->kv_heads;
-    size_t head = (size_t)(me->rank * (c->kv_heads / r->tp) + kv_head) * group +
+    size_t head = (size_t)me->rank * (c->heads / r->tp) + kv_head * group_of(me) +
                   first_head;
     size_t q_stride = (size_t)(c->heads + 2 * c->kv_heads) * c->head_dim;
     size_t out_stride = (size_t)c->heads * c->head_dim;
@@ -202,7 +218,7 @@ static struct attend_job job_of(const struct worker *me, uint32_t layer, uint32_
 static void attend(const struct worker *me, uint32_t layer)
 {
     const struct runner *r = me->r;
-    uint32_t kv_heads = me->c->kv_heads / r->tp, group = me->c->heads / me->c->kv_heads;
+    uint32_t kv_heads = runner_kv_heads(me->c, r->tp), group = group_of(me);
     uint32_t turn = 0, step = attend_tokens(group);
     for (uint32_t i = 0; i < r->n_chunks; i++) {
         uint32_t n = r->chunks[i].seq->n_tokens;
@@ -228,15 +244,18 @@ static void attend(const struct worker *me, uint32_t layer)
             }
 }
 
-/* The rank's shards of an output projection, each into its own partial sum. */
+/* The rank's shards of an output projection, each into its own partial sum; ranks that
+ * share one take a part of its rows each. */
 static void project_out(const struct worker *me, const struct matrix *matrix,
                         const float *x)
 {
     const struct runner *r = me->r;
-    uint32_t width = me->c->d_model, own = me->c->shards / r->tp;
-    uint32_t cols = matrix->cols / me->c->shards;
-    struct range mine = cut(width, r->threads, me->index, 8);
-    for (uint32_t s = me->rank * own; s < (me->rank + 1) * own; s++) {
+    uint32_t width = me->c->d_model, cols = matrix->cols / me->c->shards;
+    uint32_t share = sharers(me), own = me->c->shards * share / r->tp;
+    uint32_t first = me->rank / share * own;
+    struct range mine = cut(width, r->threads * share,
+                            me->rank % share * r->threads + me->index, 8);
+    for (uint32_t s = first; s < first + own; s++) {
         struct weights w = linear_part(matrix, mine.begin, mine.end - mine.begin,
                                        s * cols, cols);
         float *part = r->a.part + (size_t)s * r->max_tokens * width;

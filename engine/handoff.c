@@ -148,8 +148,9 @@ static int fail_segue(const char *what)
 
 static const char *const order_names[CACHE_ORDERS] = {"LBHNC", "LBNHC", "LHBNC",
                                                       "BLHNC", "BLNHC", "BHLNC"};
-static const enum segue_dtype dtypes[CACHE_DTYPES] = {SEGUE_DTYPE_FP32, SEGUE_DTYPE_FP16,
-                                                      SEGUE_DTYPE_BF16};
+static const enum segue_dtype dtypes[CACHE_DTYPES] = {
+    SEGUE_DTYPE_FP32, SEGUE_DTYPE_FP16, SEGUE_DTYPE_BF16, SEGUE_DTYPE_FP8_E4M3,
+    SEGUE_DTYPE_FP8_E5M2};
 
 static int open_base(struct handoff *h, struct handoff_rank *rank, struct cache *cache)
 {
@@ -185,7 +186,7 @@ static int open_rank(struct handoff *h, uint32_t r, struct cache *cache)
     opts.rank = r;
     opts.ranks = h->opts.tp;
     opts.layers_total = h->opts.layers;
-    opts.head_first = r * shape->kv_heads;
+    opts.head_first = r * h->opts.kv_heads / h->opts.tp; /* replicas share one */
     opts.heads_total = h->opts.kv_heads;
     opts.region = rank->region;
     return segue_cache_open(h->agent, &opts, &rank->cache) < 0

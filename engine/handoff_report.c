@@ -17,6 +17,10 @@ void handoff_report_add(struct handoff *h, const struct handoff_item *item)
         .claim = item->report,
         .engine_bytes = item->engine_bytes,
         .ticket_ns = item->offers ? item->made_ns - item->began_ns : 0};
+    if (h->opts.tp > h->opts.kv_heads) { /* what several ranks have is told once */
+        r->claim.bytes_expected /= h->opts.tp / h->opts.kv_heads;
+        r->claim.bytes_moved /= h->opts.tp / h->opts.kv_heads;
+    }
     memcpy(r->name, item->name, sizeof r->name);
     memcpy(r->detail, item->detail, sizeof r->detail);
     memcpy(r->peer, item->peer, sizeof r->peer);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The inner loops in plain C: what every processor runs, and what the others must equal.
  */
+#include "fp8.h"
 #include "kernels.h"
 #include <math.h>
 #include <string.h>
@@ -147,6 +148,8 @@ static void encode(enum cache_dtype dtype, void *to, const float *from, uint32_t
     else if (dtype == CACHE_FP16)
         for (uint32_t i = 0; i < n; i++)
             narrow[i] = float_to_half(from[i]);
+    else if (dtype != CACHE_BF16)
+        fp8_encode(dtype, to, from, n);
     else
         for (uint32_t i = 0; i < n; i++)
             narrow[i] = float_to_brain(from[i]);
@@ -160,6 +163,8 @@ static void decode(enum cache_dtype dtype, float *to, const void *from, uint32_t
     else if (dtype == CACHE_FP16)
         for (uint32_t i = 0; i < n; i++)
             to[i] = half_to_float(narrow[i]);
+    else if (dtype != CACHE_BF16)
+        fp8_decode(dtype, to, from, n);
     else
         for (uint32_t i = 0; i < n; i++)
             to[i] = float_of((uint32_t)narrow[i] << 16);

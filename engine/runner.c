@@ -20,10 +20,16 @@ enum {
 
 int runner_check_tp(const struct model_config *config, uint32_t tp)
 {
-    if (!tp || config->kv_heads % tp)
+    uint32_t kv = config->kv_heads;
+    if (!tp || (kv % tp && tp % kv) || config->heads % tp)
         return engine_fail("the model has %u query and %u KV heads: TP %u is refused",
-                           config->heads, config->kv_heads, tp);
-    if (config->shards % tp)
+                           config->heads, kv, tp);
+    if (tp > kv && config->ffn % tp)
+        return engine_fail(
+            "the model's feed-forward width of %u does not split in %u: TP "
+            "%u is refused",
+            config->ffn, tp, tp);
+    if (tp > kv ? config->shards != kv : config->shards % tp)
         return engine_fail(
             "the model's quantized blocks do not split along its KV heads: "
             "TP %u is refused",
@@ -31,19 +37,25 @@ int runner_check_tp(const struct model_config *config, uint32_t tp)
     return 0;
 }
 
+uint32_t runner_kv_heads(const struct model_config *config, uint32_t tp)
+{
+    return tp > config->kv_heads ? 1 : config->kv_heads / tp;
+}
+
 static int check_caches(const struct model_config *c, uint32_t tp,
                         const struct cache *caches)
 {
+    uint32_t kv_heads = runner_kv_heads(c, tp);
     for (uint32_t i = 0; i < tp; i++) {
         const struct cache_shape *shape = &caches[i].shape;
         if (!caches[i].base)
             return engine_fail("the KV cache of rank %u has no memory", i);
-        if (shape->layers != c->layers || shape->kv_heads != c->kv_heads / tp ||
+        if (shape->layers != c->layers || shape->kv_heads != kv_heads ||
             shape->head_dim != c->head_dim)
             return engine_fail("the KV cache of rank %u holds %u layers, %u heads of %u, "
                                "not %u, %u of %u",
                                i, shape->layers, shape->kv_heads, shape->head_dim,
-                               c->layers, c->kv_heads / tp, c->head_dim);
+                               c->layers, kv_heads, c->head_dim);
         if (memcmp(shape, &caches[0].shape, sizeof *shape))
             return engine_fail("the KV caches of ranks 0 and %u differ in geometry", i);
     }

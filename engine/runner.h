@@ -61,7 +61,11 @@ int runner_step(struct runner *runner, const struct step_seq *seqs, uint32_t n_s
 /* Ends the threads; NULL is allowed. */
 void runner_close(struct runner *runner);
 
-/* Can a model of this configuration run with TP `tp`? 0, or -1 with the sentence. */
+/* Can a model of this configuration run with TP `tp`? 0, or -1 with the sentence. More
+ * ranks than KV heads share them: each has the one its query heads need. */
 int runner_check_tp(const struct model_config *config, uint32_t tp);
+
+/* KV heads in each rank's cache. */
+uint32_t runner_kv_heads(const struct model_config *config, uint32_t tp);
 
 #endif

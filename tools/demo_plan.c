@@ -116,7 +116,9 @@ size_t demo_plan(struct demo_run *runs, const struct demo_options *options,
     static const struct demo_geometry gaudi = {128, 1, CACHE_LBNHC, CACHE_FP16,
                                                "sim:gaudi"};
     static const struct demo_geometry cuda = {16, 3, CACHE_LBHNC, CACHE_FP16, "sim:cuda"};
-    static const struct demo_geometry xpu = {64, 2, CACHE_LBNHC, CACHE_FP16, "sim:xpu"};
+    /* As the XPU guide serves Llama: TP 2, blocks of 64, KV in fp8. */
+    static const struct demo_geometry xpu = {64, 2, CACHE_LBNHC, CACHE_FP8_E4M3,
+                                             "sim:xpu"};
     if (options->custom) {
         plan_custom(&runs[0], options, model);
         return 1;
@@ -152,7 +154,7 @@ bool demo_tp_fits(const struct demo_run *run)
         if (runner_check_tp(c, tps[i]) == 0)
             continue;
         fprintf(stderr, "segue demo: %s; it can be", engine_error());
-        for (uint32_t tp = 1; tp <= c->kv_heads; tp++)
+        for (uint32_t tp = 1; tp <= c->heads; tp++)
             if (runner_check_tp(c, tp) == 0)
                 fprintf(stderr, " %u", tp);
         fputc('\n', stderr);

@@ -42,7 +42,7 @@ static const struct row rows[] = {
     {"--layout", ORDER, ENGINE(order), "ORDER",
      "nhd, hnd, or LBHNC LBNHC LHBNC BLHNC BLNHC BHLNC (nhd)"},
     {"--tp", COUNT, ENGINE(tp), "N", "tensor-parallel ranks (1)"},
-    {"--dtype", DTYPE, ENGINE(dtype), "TYPE", "of K and V: fp32, fp16 or bf16 (fp16)"},
+    {"--dtype", DTYPE, ENGINE(dtype), "TYPE", "of K and V: fp32, fp16, bf16, fp8 (fp16)"},
     {"--kv-round", DTYPE, ENGINE(round), "TYPE",
      "precision a prompt's K and V had in the engine they are thought to come from"},
     {"--device", TEXT, ENGINE(device), "DEVICE", "where K and V live (host)"},

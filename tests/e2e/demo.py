@@ -12,7 +12,7 @@ import time
 import unittest
 
 LAYERS, KV_HEADS, HEAD_DIM, TIE = 4, 4, 16, 0.01
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "fp8_e4m3": 1, "fp8_e5m2": 1}
 CELLS = 0
 
 
@@ -106,8 +106,15 @@ class Demo(unittest.TestCase):
                 copies = (prefill + decode).count("sim:tpu")
                 self.assertEqual(request["bytes"]["engine"], copies * request["bytes"]["expected"])
 
+    def test_more_ranks_than_heads(self):
+        """4 KV heads over 8 ranks: each head on two of them, on either side."""
+        for prefill, decode in (("tp=1", "tp=8"), ("tp=8", "tp=2"), ("tp=8", "tp=8")):
+            with self.subTest(prefill=prefill, decode=decode):
+                self.check_run(self.tiny("--prefill", prefill + ",block=16,device=host", "--decode",
+                                         decode + ",block=24,layout=BHLNC,device=sim:cuda"))
+
     def test_another_type(self):
-        for prefill, decode in (("fp16", "fp32"), ("bf16", "fp32")):
+        for prefill, decode in (("fp16", "fp32"), ("bf16", "fp32"), ("fp8_e4m3", "fp16"), ("fp8_e5m2", "fp32")):
             with self.subTest(prefill=prefill, decode=decode):
                 self.check_run(self.tiny("--prefill", f"dtype={prefill}", "--decode", f"dtype={decode}"), dtype=prefill,
                                hashed=False)
@@ -115,8 +122,9 @@ class Demo(unittest.TestCase):
     def test_topologies(self):
         for topology in ("2p1d", "2p2d"):
             with self.subTest(topology=topology):
-                self.check_run(self.tiny("--topology", topology, "--prefill", "block=64,tp=2,device=sim:xpu",
-                                         "--decode", "block=64,tp=2,device=sim:xpu"), topology=topology)
+                xpu = "block=64,tp=2,device=sim:xpu,dtype=fp8"
+                self.check_run(self.tiny("--topology", topology, "--prefill", xpu, "--decode", xpu), topology=topology,
+                               dtype="fp8_e4m3")
 
     def test_a_prompt_from_a_file(self):
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as file:

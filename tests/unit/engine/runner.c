@@ -15,7 +15,7 @@ enum {
     ANSWER = 8,
     TOKENS = PROMPT + ANSWER,
     VOCAB_MOST = 512,
-    MOST_TP = 4
+    MOST_TP = 8
 };
 
 struct setup {
@@ -54,7 +54,7 @@ static void open_engine(struct engine *engine, const struct setup *setup)
     const struct model_config *c = &model->config;
     uint32_t each = (TOKENS + setup->block_tokens - 1) / setup->block_tokens;
     struct cache_shape shape = {
-        c->layers,   3 * each,     setup->block_tokens, c->kv_heads / setup->tp,
+        c->layers,   3 * each,     setup->block_tokens, runner_kv_heads(c, setup->tp),
         c->head_dim, setup->dtype, setup->order};
     memset(engine, 0, sizeof *engine);
     for (uint32_t i = 0; i < setup->tp; i++) {
@@ -148,10 +148,10 @@ static void geometry_changes_no_bit(void **state)
     static struct answer want, got;
     run(&plain, &want);
     for (uint32_t i = 0; i < 24; i++) {
-        const uint32_t tps[] = {1, 2, 4}, blocks[] = {1, 16, 24, 128};
-        struct setup setup = {.tp = tps[i % 3],
+        const uint32_t tps[] = {1, 2, 4, 8}, blocks[] = {1, 16, 24, 128};
+        struct setup setup = {.tp = tps[i % 4],
                               .threads = 1 + i / 3 % 2,
-                              .block_tokens = blocks[i % 4],
+                              .block_tokens = blocks[(i + i / 4) % 4],
                               .order = (enum cache_order)(i % CACHE_ORDERS),
                               .crowd = i % 5 == 1};
         run(&setup, &got);
