@@ -2,8 +2,10 @@
 /* The shape of a box: fewest axes, and which of them change places. */
 #include "device/box.h"
 
-/* Longer rows reach the full rate in any order. */
-#define TURN_RUN 1024
+/* From here on a row is streamed by itself, as long as it fills whole lines. */
+#define STREAM_RUN 128
+/* Those that do not are streamed but for their ends. */
+#define LONG_RUN 1024
 
 /* K and V, where only one side keeps them apart, are an axis this short. */
 #define FEW 4
@@ -72,7 +74,7 @@ static void find_pair(struct segue_box *box)
 /* Finds out whether the destination's order is the better one, and for which axes. */
 static void find_turn(struct segue_box *box)
 {
-    if (box->n < 2 || box->run > TURN_RUN)
+    if (box->n < 2 || box->run > LONG_RUN)
         return;
     struct segue_box turned = *box;
     find_pair(&turned);
@@ -89,7 +91,7 @@ static void find_turn(struct segue_box *box)
 }
 
 void segue_box_make(struct segue_box *box, const struct segue_move *move, uint32_t tokens,
-                    bool stream)
+                    bool stream, bool lines)
 {
     const struct segue_axis none = {1, 0, 0};
     *box = (struct segue_box){.run = move->run,
@@ -105,7 +107,8 @@ void segue_box_make(struct segue_box *box, const struct segue_move *move, uint32
     while (fold_axis(box))
         ;
     box->row = box->run;
-    if (stream && !segue_move_converts(move))
+    if (stream && !segue_move_converts(move) &&
+        !(lines && box->run >= STREAM_RUN && box->run % SEGUE_LINE == 0))
         find_turn(box);
     box->rows = 1;
     for (unsigned i = 0; i < box->n; i++)

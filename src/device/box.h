@@ -7,12 +7,9 @@
 #define DEVICE_BOX_H
 
 #include "base/move.h"
+#include "device/rows.h"
 
 #define SEGUE_BOX_AXES (SEGUE_MOVE_DIMS + 1)
-
-struct segue_axis {
-    uint64_t count, src, dst;
-};
 
 struct segue_box {
     struct segue_axis axis[SEGUE_BOX_AXES]; /* outermost first */
@@ -20,7 +17,7 @@ struct segue_box {
     uint64_t run, dst_run; /* bytes of a row on each side */
     uint64_t rows;
     uint32_t tokens; /* of the span it was made for */
-    /* The innermost axes change places: they are copied in the destination's order, with
+    /* Rows too short to be streamed one by one, whose axes change places: they are copied in the destination's order, with
      * `lead` rows from places far apart side by side, or pulled apart by `split`, outside
      * of the tile. Both are no axes any more and have count 1 when there is none. */
     bool turns;
@@ -30,9 +27,9 @@ struct segue_box {
     uint64_t row; /* bytes of a row with those */
 };
 
-/* What: the box of a span of so many tokens. `turns` is looked for only with `stream`.
- * Pure. */
+/* What: the box of a span of so many tokens. `turns` is looked for only with `stream`;
+ * `lines` says that all of the destination's addresses are whole lines. Pure. */
 void segue_box_make(struct segue_box *box, const struct segue_move *move, uint32_t tokens,
-                    bool stream);
+                    bool stream, bool lines);
 
 #endif

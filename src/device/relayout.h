@@ -11,6 +11,8 @@
 
 #include "base/move.h"
 
+struct segue_rows_ops;
+
 /* What is copied; must have passed segue_transfer_check. Borrowed, read only. */
 struct segue_relayout {
     const struct segue_transfer *transfer;
@@ -19,6 +21,7 @@ struct segue_relayout {
     char *(*reach)(void *user, char *base);
     void *user;
     bool stream; /* streaming stores: for more bytes than a cache holds */
+    const struct segue_rows_ops *ops; /* NULL: the fastest of this CPU */
 };
 
 /* How far a walk has come; {0} to begin. */

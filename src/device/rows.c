@@ -6,27 +6,38 @@
 
 static void copy(const struct segue_rows *rows)
 {
-    char *dst = rows->dst;
-    const char *src = rows->src;
-    for (uint64_t i = 0; i < rows->n; i++) {
-        memcpy(dst, src, rows->run);
-        dst += rows->dst_step;
-        src += rows->src_step;
+    for (uint64_t o = 0; o < rows->outer.count; o++) {
+        char *dst = rows->dst + o * rows->outer.dst;
+        const char *src = rows->src + o * rows->outer.src;
+        for (uint64_t i = 0; i < rows->inner.count; i++) {
+            memcpy(dst, src, rows->run);
+            dst += rows->inner.dst;
+            src += rows->inner.src;
+        }
+    }
+}
+
+static void stream(const struct segue_rows *sets, unsigned n, uint64_t inner,
+                   uint64_t outer)
+{
+    for (unsigned k = 0; k < n; k++) {
+        struct segue_rows rows = sets[k];
+        rows.inner.count = inner;
+        rows.outer.count = outer;
+        copy(&rows);
     }
 }
 
 static void turn(const struct segue_turn *t)
 {
-    for (uint64_t f = 0; f < t->far; f++)
-        for (uint64_t l = 0; l < t->lead; l++) {
-            struct segue_rows rows = {t->dst + f * t->far_dst + l * t->run,
-                                      t->src + f * t->far_src + l * t->lead_src,
-                                      t->run * t->lead,
-                                      t->near_src,
-                                      t->run,
-                                      t->near};
-            copy(&rows);
-        }
+    for (uint64_t l = 0; l < t->lead; l++) {
+        struct segue_rows rows = {.dst = t->dst + l * t->run,
+                                  .src = t->src + l * t->lead_src,
+                                  .run = t->run,
+                                  .inner = {t->near, t->near_src, t->run * t->lead},
+                                  .outer = {t->far, t->far_src, t->far_dst}};
+        copy(&rows);
+    }
 }
 
 static void fence(void)
@@ -135,8 +146,9 @@ static void float_to_brain(void *dst, const void *src, size_t n)
 }
 
 const struct segue_rows_ops segue_rows_portable = {
+    .name = "portable",
     .copy = copy,
-    .stream = copy,
+    .stream = stream,
     .turn = turn,
     .fence = fence,
     .half_to_float = half_to_float,
