@@ -55,6 +55,14 @@ class Handoff(unittest.TestCase):
         self.assertEqual((row["case"], row["unit"], row["limit"]), ("software/post-to-verdict", "us", 1000))
         self.assertEqual(done.returncode, 0 if row["met"] else 1)
 
+    def test_first_contact(self):
+        done = self.run_bench("--json", "--quick", "--runs", "3", "--case", "software/[fm]*")
+        contact, mapped = json.loads(done.stdout)["rows"]
+        self.assertEqual((contact["case"], contact["unit"], contact["limit"]), ("software/first-contact", "us", 5000))
+        self.assertEqual((mapped["case"], mapped["unit"]), ("software/map-in", "ms"))
+        self.assertGreater(mapped["min"], 0)
+        self.assertEqual(done.returncode, 0 if contact["met"] else 1)
+
     def test_usage(self):
         for options, words in ((["--case", "nothing"], "no case is called 'nothing'"), (["--runs", "0"], "1 to 1000"),
                                (["--slow"], "slow"), (["more"], "'more'")):

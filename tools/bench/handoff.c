@@ -5,6 +5,7 @@
  * idle/pair.
  */
 #include "bench.h"
+#include "bench/cases.h"
 #include "bench/pair.h"
 #include "bench/reference.h"
 #include "bench/report.h"
@@ -317,6 +318,7 @@ int bench_handoff(const struct bench_options *options)
     bench_report_begin(&report);
     all_paths(&report, options);
     software(&report, options);
+    bench_contact(&report, options, runs_of(options, false));
     if (!options->quick && bench_wants(options, "idle/pair"))
         idle(&report);
     if (report.n_rows + report.n_absent == 0) {

@@ -61,7 +61,7 @@ static bool side_plan(struct bench_pair *pair, struct bench_side *side,
     /* Whole hand-offs, so that each turn's blocks are apart from the last one's. */
     uint64_t each = block_bytes * side->needed;
     uint32_t turns = (uint32_t)((smallest_room + each - 1) / each);
-    uint32_t blocks = turns * side->needed;
+    uint32_t blocks = pair->setup.blocks ? pair->setup.blocks : turns * side->needed;
     side->layout = (struct segue_layout)SEGUE_LAYOUT_INIT;
     if (segue_layout_named(paging->order, shape->dtype, shape->layers, blocks,
                            paging->block_tokens, shape->heads, shape->head_size,
@@ -112,13 +112,23 @@ bool bench_side_open(struct bench_pair *pair, struct bench_side *side,
     return status >= 0 || bench_pair_fail(pair, "%s", segue_error_detail());
 }
 
-void bench_side_close(struct bench_side *side)
+/* Its agent ends; it can be opened again. */
+static void side_leave(struct bench_side *side)
 {
     segue_cache_close(side->cache);
     segue_region_deregister(side->region);
     if (side->device)
         segue_free(side->device, side->memory);
     segue_agent_destroy(side->agent);
+    side->cache = NULL;
+    side->region = NULL;
+    side->device = NULL;
+    side->agent = NULL;
+}
+
+void bench_side_close(struct bench_side *side)
+{
+    side_leave(side);
     free(side->order);
     free(side->blocks);
 }
@@ -240,13 +250,20 @@ static bool plan(struct bench_pair *pair)
     return true;
 }
 
-bool bench_pair_open(struct bench_pair *pair, const struct bench_setup *setup)
+bool bench_pair_open_producer(struct bench_pair *pair, const struct bench_setup *setup)
 {
     *pair = (struct bench_pair){.setup = *setup, .control = -1, .stream = -1};
     struct bench_answer answer;
     if (!plan(pair) || !start_child(pair) || !ask(pair, BENCH_ASK_READY, 0, &answer))
         return false;
     pair->far = answer.memory;
+    return true;
+}
+
+bool bench_pair_open(struct bench_pair *pair, const struct bench_setup *setup)
+{
+    if (!bench_pair_open_producer(pair, setup))
+        return false;
     if (!bench_side_open(pair, &pair->to, setup->path))
         return false;
     void *source;
@@ -341,6 +358,48 @@ bool bench_pair_hand_over(struct bench_pair *pair, enum segue_digest digest,
     if (segue_claim_post(pair->to.agent, group_id, pair->to.cache, &claim, &claim_id) < 0)
         return bench_pair_fail(pair, "%s", segue_error_detail());
     return settle(pair, start, times);
+}
+
+/* Bytes of shared memory in this process's page tables. */
+static uint64_t resident(void)
+{
+    unsigned long long size, all, shared = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
+    if (file && fscanf(file, "%llu %llu %llu", &size, &all, &shared) != 3)
+        shared = 0;
+    if (file)
+        fclose(file);
+    return shared * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static bool contact(struct bench_pair *pair, struct bench_contact *out)
+{
+    struct bench_times first, second;
+    const struct timespec moment = {0, 200000};
+    if (!bench_side_open(pair, &pair->to, pair->setup.path))
+        return false;
+    uint64_t before = resident(), start = bench_now_ns(), now = start;
+    if (!bench_pair_hand_over(pair, SEGUE_DIGEST_OFF, &first))
+        return false;
+    while (resident() < before + pair->from.room) {
+        now = bench_now_ns();
+        if (now - start > 60000000000u)
+            return bench_pair_fail(pair, "the peer's cache is not mapped after a minute");
+        nanosleep(&moment, NULL);
+    }
+    out->map_in = (double)(bench_now_ns() - start) / 1e9;
+    if (!bench_pair_hand_over(pair, SEGUE_DIGEST_OFF, &second))
+        return false;
+    out->first = first.total;
+    out->second = second.total;
+    return true;
+}
+
+bool bench_pair_contact(struct bench_pair *pair, struct bench_contact *out)
+{
+    bool well = contact(pair, out);
+    side_leave(&pair->to);
+    return well;
 }
 
 uint64_t bench_cpu_ns(void)

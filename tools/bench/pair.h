@@ -31,6 +31,7 @@ struct bench_setup {
     struct bench_paging from, to;
     const char *path; /* nothing else may be used: "shm/mapped" */
     uint32_t threads; /* movers a side */
+    uint32_t blocks;  /* of each cache; 0: as many as fill it */
 };
 
 struct bench_side {
@@ -70,6 +71,16 @@ struct bench_times {
  * bench_pair_close. */
 bool bench_pair_open(struct bench_pair *pair, const struct bench_setup *setup);
 void bench_pair_close(struct bench_pair *pair);
+
+/* What: the same without a consumer, for bench_pair_contact. */
+bool bench_pair_open_producer(struct bench_pair *pair, const struct bench_setup *setup);
+
+/* What: a consumer that has never met the producer claims twice, and is closed again. */
+struct bench_contact {    /* seconds */
+    double first, second; /* from posting the claim to its verdict */
+    double map_in; /* from the first until the producer's cache is in the page tables */
+};
+bool bench_pair_contact(struct bench_pair *pair, struct bench_contact *contact);
 
 /* What: one hand-off of the next blocks, to its end. */
 bool bench_pair_hand_over(struct bench_pair *pair, enum segue_digest digest,
