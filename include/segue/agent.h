@@ -19,6 +19,12 @@ extern "C" {
 
 typedef struct segue_agent segue_agent;
 
+/* What is encrypted on the way to another host. Control links always are, by the cluster key. */
+enum segue_encrypt {
+    SEGUE_ENCRYPT_CONTROL = 0,
+    SEGUE_ENCRYPT_DATA, /* the KV too: slower, see docs/security.md */
+};
+
 struct segue_agent_opts {
     size_t
         size; /* sizeof, set by SEGUE_AGENT_OPTS_INIT; zero in any other field means its default */
@@ -46,6 +52,16 @@ struct segue_agent_opts {
     uint64_t
         hold_ns; /* by how much holds, and after the first claim renewals, may prolong an offer
                          in all; default 300 s */
+    const char *
+        listen; /* "ADDRESS:PORT" for peers on other hosts, "10.0.0.1:0" picks a port; default: none. Beyond
+                               loopback it needs a key */
+    const char *
+        advertise; /* "ADDRESS" or "ADDRESS:PORT": where others reach `listen`, when it is not what it says */
+    uint32_t encrypt; /* enum segue_encrypt, of network links; either side may ask */
+    uint32_t
+        insecure; /* 1: talk to peers on other hosts without a key. Whoever reaches the port, or owns the
+                           network, can then read and change everything */
+    uint64_t silent_ns; /* a host that is silent as long as this is gone; default 5 s */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \
@@ -66,6 +82,9 @@ SEGUE_API void segue_agent_destroy(segue_agent *agent);
 /* What: the engine id; the address of its control socket. Borrowed: the agent's life. Any thread. */
 SEGUE_API const char *segue_agent_engine_id(const segue_agent *agent);
 SEGUE_API const char *segue_agent_address(const segue_agent *agent);
+
+/* What: where peers on other hosts reach it ("tcp:10.0.0.1:9000"); "" without option listen. Borrowed. Any thread. */
+SEGUE_API const char *segue_agent_network(const segue_agent *agent);
 
 /* What: a file descriptor that is readable while events wait. Borrowed. Any thread. */
 SEGUE_API int segue_agent_fd(const segue_agent *agent);

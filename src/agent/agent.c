@@ -217,6 +217,7 @@ enum segue_status segue_agent_create(const struct segue_agent_opts *opts,
         return segue_fail(SEGUE_E_MEMORY, "no memory for an agent");
     agent->events.fd = -1;
     segue_list_init(&agent->links);
+    segue_list_init(&agent->strangers);
     enum segue_status status = segue_agent_options_read(opts, &agent->opts);
     if (status >= 0) {
         snprintf(agent->engine_id, sizeof agent->engine_id, "%s", agent->opts.engine_id);
@@ -260,6 +261,11 @@ const char *segue_agent_engine_id(const segue_agent *agent)
 const char *segue_agent_address(const segue_agent *agent)
 {
     return agent->address;
+}
+
+const char *segue_agent_network(const segue_agent *agent)
+{
+    return agent->network;
 }
 
 int segue_agent_fd(const segue_agent *agent)

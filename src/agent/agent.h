@@ -52,6 +52,7 @@ struct segue_agent {
     struct segue_agent_opts opts; /* defaults filled in; strings are copies */
     char engine_id[64];
     char address[128]; /* "unix:/path" of the control socket */
+    char network[64];  /* "tcp:10.0.0.1:9000" for other hosts; "": nowhere */
     uint8_t incarnation[16], agent_id[16], boot_id[16];
     struct segue_loop *loop;
     struct segue_pool *pool;
@@ -65,6 +66,8 @@ struct segue_agent {
     struct segue_list links;
     uint32_t n_links;
     struct segue_faults *faults; /* NULL: none are planned */
+    struct segue_list strangers; /* stranger.c */
+    uint32_t n_strangers;
     struct segue_events events;
     struct segue_trust *trust;     /* keys (trust.c) */
     struct segue_control *control; /* listeners and dialling (control.c) */

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The two listeners, and data streams that have come but not yet shown their secret. */
+/* The listeners: the unix socket for links, loopback for their data streams, and one port
+ * for whatever comes from other hosts. */
 #include "agent/control.h"
 #include "agent/link.h"
+#include "agent/stranger.h"
+#include "agent/trust.h"
+#include "base/address.h"
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/random.h"
@@ -21,89 +25,18 @@
 
 struct segue_control {
     struct segue_agent *agent;
-    struct segue_watch links, data; /* listeners; fd -1: none */
-    uint16_t port;
+    struct segue_watch links, data, network; /* listeners; fd -1: none */
+    uint16_t port;                           /* of `data` */
     char path[108];
     struct segue_timer rest; /* while no descriptors are left to accept with */
-    struct segue_list strangers;
-    unsigned n_strangers;
 };
-
-/* A data stream until its preamble is complete. */
-struct stranger {
-    struct segue_list list;
-    struct segue_control *control;
-    struct segue_watch watch;
-    struct segue_timer deadline;
-    uint8_t preamble[SEGUE_PREAMBLE_BYTES];
-    size_t got;
-};
-
-static void stranger_free(struct stranger *s)
-{
-    struct segue_loop *loop = s->control->agent->loop;
-    segue_loop_unwatch(loop, &s->watch);
-    segue_loop_timer_cancel(loop, &s->deadline);
-    segue_list_remove(&s->list);
-    s->control->n_strangers--;
-    segue_fd_close(&s->watch.fd);
-    free(s);
-}
-
-static void on_stranger(struct segue_watch *watch, uint32_t events)
-{
-    struct stranger *s = watch->user;
-    size_t got;
-    enum segue_status status = segue_stream_recv(watch->fd, s->preamble + s->got,
-                                                 sizeof s->preamble - s->got, &got, NULL,
-                                                 0, NULL);
-    if (status == SEGUE_IN_PROGRESS)
-        return;
-    s->got += status == SEGUE_OK ? got : 0;
-    if (status == SEGUE_OK && s->got < sizeof s->preamble)
-        return;
-    uint8_t secret[SEGUE_SECRET_BYTES];
-    if (status == SEGUE_OK && segue_preamble_read(s->preamble, secret)) {
-        segue_loop_unwatch(s->control->agent->loop, watch);
-        if (segue_link_stream_arrived(s->control->agent, secret, watch->fd))
-            watch->fd = -1;
-    }
-    if (watch->fd >= 0)
-        SEGUE_LOG(WARN, "agent", "a data stream without a valid secret was closed");
-    stranger_free(s);
-}
-
-static void on_stranger_late(struct segue_timer *timer)
-{
-    SEGUE_LOG(WARN, "agent", "a data stream that sent no secret was closed");
-    stranger_free(timer->user);
-}
-
-static void meet_stranger(struct segue_control *control, int fd)
-{
-    struct stranger *s = control->n_strangers < SEGUE_STRANGERS_MAX ? calloc(1, sizeof *s)
-                                                                    : NULL;
-    if (!s) {
-        segue_fd_close(&fd);
-        return;
-    }
-    struct segue_loop *loop = control->agent->loop;
-    s->control = control;
-    s->watch = (struct segue_watch){.fd = fd, .fn = on_stranger, .user = s};
-    s->deadline = (struct segue_timer){.fn = on_stranger_late, .user = s};
-    segue_list_push_back(&control->strangers, &s->list);
-    control->n_strangers++;
-    segue_loop_timer_set(loop, &s->deadline,
-                         segue_now_ns() + control->agent->opts.connect_ns);
-    if (segue_loop_watch(loop, &s->watch, EPOLLIN) < 0)
-        stranger_free(s);
-}
 
 static void listen_again(struct segue_timer *timer)
 {
     struct segue_control *control = timer->user;
-    struct segue_watch *listeners[] = {&control->links, &control->data};
-    for (size_t i = 0; i < 2; i++)
+    struct segue_watch *listeners[] = {&control->links, &control->data,
+                                       &control->network};
+    for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++)
         if (listeners[i]->fd >= 0 && !listeners[i]->watched)
             segue_loop_watch(control->agent->loop, listeners[i], EPOLLIN);
 }
@@ -125,8 +58,8 @@ static void on_listener(struct segue_watch *watch, uint32_t events)
                                  segue_now_ns() + REST_NS);
             return;
         }
-        if (watch == &control->data)
-            meet_stranger(control, fd);
+        if (watch != &control->links)
+            segue_stranger_meet(control->agent, fd, watch == &control->network);
         else if (segue_link_accept(control->agent, fd) < 0)
             SEGUE_LOG(WARN, "agent", "a connection was refused: %s",
                       segue_error_detail());
@@ -205,6 +138,55 @@ static enum segue_status listen_links(struct segue_control *control)
     return status;
 }
 
+/* ---- other hosts ---- */
+
+/* What others are told: the address we listen at, or option advertise. */
+static enum segue_status advertise(struct segue_agent *agent, struct segue_address *at)
+{
+    const char *option = agent->opts.advertise;
+    char text[80];
+    if (option) {
+        SEGUE_TRY(segue_address_read(option, &at->port, at));
+        SEGUE_TRY(segue_address_resolve(at));
+    }
+    if (segue_address_is_any(at))
+        return segue_fail(SEGUE_E_INVALID,
+                          "option advertise: say which address of this host others "
+                          "reach; %s stands for all of them",
+                          at->host);
+    segue_address_write(at, text, sizeof text);
+    if (strlen(SEGUE_TCP_PREFIX) + strlen(text) >= sizeof agent->network)
+        return segue_fail(SEGUE_E_INVALID, "option advertise: '%s' is too long", text);
+    snprintf(agent->network, sizeof agent->network, "%s%.58s", SEGUE_TCP_PREFIX, text);
+    return SEGUE_OK;
+}
+
+static enum segue_status listen_network(struct segue_control *control)
+{
+    struct segue_agent *agent = control->agent;
+    struct segue_address at;
+    if (!agent->opts.listen)
+        return agent->opts.advertise
+                   ? segue_fail(SEGUE_E_INVALID, "option advertise goes with listen")
+                   : SEGUE_OK;
+    enum segue_status status = segue_address_read(agent->opts.listen, NULL, &at);
+    if (status < 0)
+        return segue_fail(status, "option listen: %s", segue_error_detail());
+    SEGUE_TRY(segue_address_resolve(&at));
+    if (!segue_address_is_loopback(&at) && !agent->opts.insecure &&
+        segue_trust_keys(agent)->n == 0)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "option listen: other hosts reach %s, and there is no cluster "
+                          "key; give one (option key; segue key new makes one), or say "
+                          "insecure",
+                          at.host);
+    SEGUE_TRY(segue_stream_listen_tcp(at.host, at.port, &control->network.fd, &at.port));
+    SEGUE_TRY(advertise(agent, &at));
+    return segue_loop_watch(agent->loop, &control->network, EPOLLIN);
+}
+
+/* ---- life ---- */
+
 enum segue_status segue_control_open(struct segue_agent *agent)
 {
     struct segue_control *control = calloc(1, sizeof *control);
@@ -213,9 +195,8 @@ enum segue_status segue_control_open(struct segue_agent *agent)
     agent->control = control;
     control->agent = agent;
     control->links = (struct segue_watch){.fd = -1, .fn = on_listener, .user = control};
-    control->data = control->links;
+    control->data = control->network = control->links;
     control->rest = (struct segue_timer){.fn = listen_again, .user = control};
-    segue_list_init(&control->strangers);
     SEGUE_TRY(check_folder(agent->opts.ipc_dir));
     int lock = lock_folder(agent->opts.ipc_dir);
     enum segue_status status = listen_links(control);
@@ -226,7 +207,7 @@ enum segue_status segue_control_open(struct segue_agent *agent)
     SEGUE_TRY(segue_loop_watch(agent->loop, &control->data, EPOLLIN));
     snprintf(agent->address, sizeof agent->address, "%s%s", SEGUE_UNIX_PREFIX,
              control->path);
-    return SEGUE_OK;
+    return listen_network(control);
 }
 
 void segue_control_stop(struct segue_agent *agent)
@@ -237,12 +218,13 @@ void segue_control_stop(struct segue_agent *agent)
     segue_loop_timer_cancel(agent->loop, &control->rest);
     segue_loop_unwatch(agent->loop, &control->links);
     segue_loop_unwatch(agent->loop, &control->data);
+    segue_loop_unwatch(agent->loop, &control->network);
     if (control->links.fd >= 0)
         unlink(control->path);
     segue_fd_close(&control->links.fd);
     segue_fd_close(&control->data.fd);
-    while (!segue_list_empty(&control->strangers))
-        stranger_free(segue_container_of(control->strangers.next, struct stranger, list));
+    segue_fd_close(&control->network.fd);
+    segue_strangers_close(agent);
 }
 
 void segue_control_close(struct segue_agent *agent)

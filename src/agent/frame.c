@@ -5,9 +5,17 @@
 #include "base/status.h"
 
 #include <assert.h>
+#include <string.h>
 
-#define HELLO_MAGIC  UINT32_C(0x45554753) /* "SGUE" */
-#define STREAM_MAGIC UINT32_C(0x44554753) /* "SGUD" */
+#define HELLO_MAGIC      UINT32_C(0x45554753) /* "SGUE" */
+#define GREETING_VERSION 1
+
+static const char openings[][SEGUE_OPENING_BYTES + 1] = {
+    [SEGUE_OPENING_DATA] = "SGUD",
+    [SEGUE_OPENING_LINK] = "SGUL",
+    [SEGUE_OPENING_TLS] = "SGUT",
+    [SEGUE_OPENING_WHERE] = "SGUW",
+};
 
 /* Text of a peer ends up in logs and reports, where control characters would forge
  * lines. */
@@ -118,6 +126,8 @@ uint32_t segue_stream_message_write(enum segue_link_type type,
         segue_writer_bytes(&w, message->secret, sizeof message->secret);
         segue_writer_str16(&w, message->why);
     }
+    if (type != SEGUE_LINK_STREAM_WANT)
+        segue_writer_u8(&w, message->secure);
     assert(!w.failed);
     return (uint32_t)w.len;
 }
@@ -134,25 +144,78 @@ enum segue_status segue_stream_message_read(enum segue_link_type type,
         segue_reader_copy(&r, message->secret, sizeof message->secret);
         segue_reader_str16_copy(&r, message->why, sizeof message->why);
     }
+    /* Peers that know no other hosts leave it out (rule R21). */
+    if (type != SEGUE_LINK_STREAM_WANT && segue_reader_left(&r) > 0)
+        message->secure = segue_reader_u8(&r) != 0;
     if (r.failed)
         return segue_fail(SEGUE_E_PROTOCOL, "a malformed message about a data stream");
     make_plain(message->why);
     return SEGUE_OK;
 }
 
+void segue_opening_write(enum segue_opening opening, uint8_t out[SEGUE_OPENING_BYTES])
+{
+    memcpy(out, openings[opening], SEGUE_OPENING_BYTES);
+}
+
+enum segue_opening segue_opening_read(const uint8_t in[SEGUE_OPENING_BYTES])
+{
+    for (size_t i = 1; i < sizeof openings / sizeof *openings; i++)
+        if (memcmp(in, openings[i], SEGUE_OPENING_BYTES) == 0)
+            return (enum segue_opening)i;
+    return SEGUE_OPENING_NONE;
+}
+
 void segue_preamble_write(const uint8_t secret[SEGUE_SECRET_BYTES],
                           uint8_t out[SEGUE_PREAMBLE_BYTES])
 {
-    struct segue_writer w = segue_writer_make(out, SEGUE_PREAMBLE_BYTES);
-    segue_writer_u32(&w, STREAM_MAGIC);
-    segue_writer_bytes(&w, secret, SEGUE_SECRET_BYTES);
+    segue_opening_write(SEGUE_OPENING_DATA, out);
+    memcpy(out + SEGUE_OPENING_BYTES, secret, SEGUE_SECRET_BYTES);
 }
 
 bool segue_preamble_read(const uint8_t in[SEGUE_PREAMBLE_BYTES],
                          uint8_t secret[SEGUE_SECRET_BYTES])
 {
-    struct segue_reader r = segue_reader_make(in, SEGUE_PREAMBLE_BYTES);
-    uint32_t magic = segue_reader_u32(&r);
-    segue_reader_copy(&r, secret, SEGUE_SECRET_BYTES);
-    return magic == STREAM_MAGIC;
+    memcpy(secret, in + SEGUE_OPENING_BYTES, SEGUE_SECRET_BYTES);
+    return segue_opening_read(in) == SEGUE_OPENING_DATA;
+}
+
+/* ---- before TLS ---- */
+
+void segue_greeting_write(const struct segue_keys *keys,
+                          uint8_t out[SEGUE_GREETING_BYTES])
+{
+    memset(out, 0, SEGUE_GREETING_BYTES);
+    segue_opening_write(SEGUE_OPENING_TLS, out);
+    out[SEGUE_OPENING_BYTES] = GREETING_VERSION;
+    out[SEGUE_OPENING_BYTES + 1] = (uint8_t)keys->n;
+    for (size_t i = 0; i < keys->n; i++)
+        memcpy(out + SEGUE_OPENING_BYTES + 2 + i * SEGUE_KEY_ID_BYTES, keys->key[i].id,
+               SEGUE_KEY_ID_BYTES);
+}
+
+enum segue_status segue_greeting_read(const uint8_t in[SEGUE_GREETING_BYTES],
+                                      const struct segue_keys *keys,
+                                      struct segue_keys *common)
+{
+    uint8_t version = in[SEGUE_OPENING_BYTES], n = in[SEGUE_OPENING_BYTES + 1];
+    struct segue_keys theirs = {.n = n};
+    char has[40], have[40];
+    if (segue_opening_read(in) != SEGUE_OPENING_TLS || n == 0 || n > SEGUE_KEYS_MAX)
+        return segue_fail(SEGUE_E_PROTOCOL, "its first bytes are no greeting");
+    if (version != GREETING_VERSION)
+        return segue_fail(SEGUE_E_MISMATCH, "it greets in version %u, this library in %d",
+                          version, GREETING_VERSION);
+    for (size_t i = 0; i < n; i++)
+        memcpy(theirs.key[i].id, in + SEGUE_OPENING_BYTES + 2 + i * SEGUE_KEY_ID_BYTES,
+               SEGUE_KEY_ID_BYTES);
+    for (size_t i = 0; i < keys->n; i++)
+        if (segue_keys_find(&theirs, keys->key[i].id)) {
+            *common = (struct segue_keys){.n = 1, .key = {keys->key[i]}};
+            return SEGUE_OK;
+        }
+    segue_keys_text(&theirs, has, sizeof has);
+    segue_keys_text(keys, have, sizeof have);
+    return segue_fail(SEGUE_E_AUTH, "wrong key: the peer has key %s, we have %s", has,
+                      have);
 }

@@ -8,6 +8,7 @@
 #define AGENT_FRAME_H
 
 #include <segue/status.h>
+#include "base/key.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -92,7 +93,8 @@ enum segue_status segue_link_error_read(const uint8_t *body, uint32_t len,
  * makes it ask. A grant without a port is a refusal. */
 struct segue_stream_message {
     char transport[16];
-    uint16_t port;                      /* GRANT only; loopback */
+    bool secure;                        /* ASK, GRANT: under TLS; who grants decides */
+    uint16_t port;                      /* GRANT only; loopback, unless the link is TCP */
     uint8_t secret[SEGUE_SECRET_BYTES]; /* GRANT only; good for one stream */
     char why[128];                      /* GRANT without port */
 };
@@ -102,6 +104,30 @@ uint32_t segue_stream_message_write(enum segue_link_type type,
 enum segue_status segue_stream_message_read(enum segue_link_type type,
                                             const uint8_t *body, uint32_t len,
                                             struct segue_stream_message *message);
+
+/* What a TCP connection is for, its first 4 bytes; under TLS the first inside. */
+enum segue_opening {
+    SEGUE_OPENING_NONE,  /* none of these */
+    SEGUE_OPENING_DATA,  /* "SGUD": a data stream, its secret follows */
+    SEGUE_OPENING_LINK,  /* "SGUL": a link, its frames follow */
+    SEGUE_OPENING_TLS,   /* "SGUT": a greeting that leads to TLS */
+    SEGUE_OPENING_WHERE, /* "SGUW": where is your unix socket? */
+};
+#define SEGUE_OPENING_BYTES 4
+void segue_opening_write(enum segue_opening opening, uint8_t out[SEGUE_OPENING_BYTES]);
+enum segue_opening segue_opening_read(const uint8_t in[SEGUE_OPENING_BYTES]);
+
+/* What both ends of a connection say in the clear before TLS begins: the ids of their
+ * keys, so that each can name the other's when they have none in common. */
+#define SEGUE_GREETING_BYTES                                                             \
+    (SEGUE_OPENING_BYTES + 2 + SEGUE_KEYS_MAX * SEGUE_KEY_ID_BYTES)
+void segue_greeting_write(const struct segue_keys *keys,
+                          uint8_t out[SEGUE_GREETING_BYTES]);
+/* What: moves the first of our keys that the peer has too to `common`. E_PROTOCOL (no
+ * greeting), E_MISMATCH (of a later version), E_AUTH naming the keys of both. */
+enum segue_status segue_greeting_read(const uint8_t in[SEGUE_GREETING_BYTES],
+                                      const struct segue_keys *keys,
+                                      struct segue_keys *common);
 
 /* The first bytes on a data stream. */
 void segue_preamble_write(const uint8_t secret[SEGUE_SECRET_BYTES],

@@ -22,8 +22,6 @@
 #include <string.h>
 #include <unistd.h>
 
-void segue_link_fail(struct segue_link *link, enum segue_status status, const char *why);
-
 static void free_link(struct segue_link *link)
 {
     segue_link_io_close(&link->io);
@@ -72,8 +70,12 @@ static enum segue_status on_hello(struct segue_link *link,
     struct segue_hello hello;
     SEGUE_TRY(segue_hello_read(frame->body, frame->len, &hello));
     link->peer = hello;
-    snprintf(link->name, sizeof link->name, "engine '%s' (pid %d)", hello.engine_id,
-             link->pid);
+    if (link->network)
+        snprintf(link->name, sizeof link->name, "engine '%.40s' (%.70s)", hello.engine_id,
+                 link->where);
+    else
+        snprintf(link->name, sizeof link->name, "engine '%s' (pid %d)", hello.engine_id,
+                 link->pid);
     link->up = true;
     link->used_ns = segue_now_ns();
     segue_loop_timer_cancel(link->agent->loop, &link->timer);
@@ -166,6 +168,8 @@ enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint
     struct segue_frame_head head = {len, service, type, (uint16_t)n_fds};
     if (link->closing || !link->connected)
         return segue_fail(SEGUE_E_LOST, "the link to %s is going down", link->name);
+    if (n_fds && link->network)
+        return segue_fail(SEGUE_E_UNSUPPORTED, "descriptors do not go to another host");
     link->used_ns = segue_now_ns();
     if (link->agent->faults) {
         const struct segue_frame frame = {service, type, body, len, (int *)(uintptr_t)fds,
@@ -241,6 +245,7 @@ void segue_link_fail(struct segue_link *link, enum segue_status status, const ch
     segue_loop_unwatch(loop, &link->death);
     segue_loop_timer_cancel(loop, &link->timer);
     segue_loop_timer_cancel(loop, &link->retry);
+    segue_caller_stop(&link->caller);
     segue_loop_post(loop, &link->end);
 }
 
@@ -310,6 +315,24 @@ struct segue_link *segue_link_new(struct segue_agent *agent)
     return link;
 }
 
+static enum segue_status begin(struct segue_link *link, struct segue_socket *socket)
+{
+    SEGUE_TRY(segue_link_io_open(&link->io, socket));
+    link->connected = true;
+    send_hello(link);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_link_greet_network(struct segue_link *link,
+                                           struct segue_socket socket)
+{
+    link->network = true;
+    enum segue_status status = begin(link, &socket);
+    if (status < 0)
+        segue_socket_close(&socket);
+    return status;
+}
+
 enum segue_status segue_link_greet(struct segue_link *link, int fd)
 {
     struct segue_credentials peer;
@@ -327,9 +350,7 @@ enum segue_status segue_link_greet(struct segue_link *link, int fd)
     link->death.fd = link->pidfd;
     SEGUE_TRY_OR(status, fail,
                  segue_loop_watch(link->agent->loop, &link->death, EPOLLIN));
-    SEGUE_TRY_OR(status, fail, segue_link_io_open(&link->io, fd));
-    link->connected = true;
-    send_hello(link);
+    SEGUE_TRY_OR(status, fail, begin(link, &(struct segue_socket){.fd = fd}));
     return SEGUE_OK;
 fail:
     segue_fd_close(&fd);
@@ -341,5 +362,6 @@ void segue_link_discard(struct segue_link *link)
     struct segue_loop *loop = link->agent->loop;
     segue_loop_unwatch(loop, &link->death);
     segue_loop_timer_cancel(loop, &link->timer);
+    segue_caller_stop(&link->caller);
     free_link(link);
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Links: the one control connection between two agents, over a unix socket (rule R22:
- * without a key nothing else). Connects on first need (R17), says hello, carries frames
- * and descriptors, notices the peer's death (socket end, pidfd: R18), and closes itself
- * when it has had no business for a while.
+ * Links: the one control connection between two agents, over a unix socket on one host,
+ * over TLS between hosts (rule R22). Connects on first need (R17), says hello, carries
+ * frames and, over a unix socket, descriptors; notices the peer's death (socket end,
+ * pidfd, a silent host: R18, R21b), and closes itself when it has had no business for a
+ * while.
  *
  * Thread: the agent's, all of it.
  */
@@ -11,6 +12,7 @@
 #define AGENT_LINK_H
 
 #include "agent/agent.h"
+#include "agent/caller.h"
 #include "agent/link_io.h"
 #include "base/timer.h"
 
@@ -23,25 +25,31 @@ struct segue_lane {
     bool granted; /* by us: a stream with this secret may come */
     uint8_t secret[SEGUE_SECRET_BYTES];
     struct segue_timer deadline; /* while begun */
-    struct segue_watch dial;     /* the stream being dialled; fd -1: none */
+    bool secure;                 /* it has to come under TLS */
+    struct segue_caller caller;  /* the stream being dialled */
 };
 
 struct segue_link {
     struct segue_list list; /* agent->links */
     struct segue_agent *agent;
     struct segue_hello peer;
-    int pid, pidfd; /* from the socket's credentials */
-    bool dialled;   /* we connected; else they did */
-    bool up;        /* hello has been exchanged */
     bool
         worn; /* a connection of it broke: nothing new begins on it, and it closes without
                   business */
+    int pid, pidfd;    /* from the socket's credentials; 0 and -1 on another host */
+    bool network;      /* over TCP: what needs one host is out of reach */
+    bool dialled;      /* we connected; else they did */
+    bool up;           /* hello has been exchanged */
     uint32_t business; /* open claims, offers being read, ...: not idle while > 0 */
     void *state[SEGUE_SERVICES_MAX]; /* a slot for each service, freed by its `forget` */
-    char name[128];                  /* for sentences: "engine 'p0' (pid 12)" */
+    char name
+        [128]; /* for sentences: "engine 'p0' (pid 12)", "engine 'p0' (10.0.0.1:9000)" */
 
     /* private to link.c and link_connect.c */
-    char path[108]; /* dialled: of the peer's socket */
+    char path[108];             /* dialled: of the peer's socket, or its "tcp:" address */
+    char where[80];             /* network: the other end's address and port */
+    struct segue_address at;    /* dialled over TCP */
+    struct segue_caller caller; /* while it is */
     struct segue_link_io io;
     bool connected; /* io is open */
     struct segue_watch death;
@@ -73,11 +81,12 @@ struct segue_link_wait {
     bool strict;
 };
 
-/* What: the link to the agent that listens at `address` ("unix:/path"), made when there
- * is none. `incarnation` (16 bytes, may be NULL) must be the peer's: another one is
+/* What: the link to the agent that listens at `address` ("unix:/path", or "tcp:HOST:PORT"
+ * with a numeric host), made when there is none. `incarnation` (16 bytes, may be NULL) must be the peer's: another one is
  * E_STALE, naming both (R1). `done` may run inside the call when the link is up.
  * Deadline: opts.connect_ns. E_LOST: nobody listens; E_REFUSED: the address may not be
- * followed (not "unix:", socket of another uid). */
+ * followed (socket of another uid, another host without a key); E_AUTH: the peer does not
+ * have the key. Without a key an address of this host leads to the unix socket. */
 void segue_link_get(struct segue_agent *agent, const char *address,
                     const uint8_t *incarnation, struct segue_link_wait *wait);
 void segue_link_wait_cancel(struct segue_link_wait *wait);
@@ -96,6 +105,10 @@ enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint
                                   const void *body, uint32_t len, const int *fds,
                                   uint32_t n_fds);
 
+/* What: whether memory may be used by transport `row` over this link: over TCP nothing
+ * that needs one host may. */
+bool segue_link_reaches(const struct segue_link *link, size_t row);
+
 void segue_link_business(struct segue_link *link, int change); /* +1, -1 */
 
 /* What: ends the link; every service hears `gone` with the sentence, from the loop, not
@@ -108,9 +121,12 @@ void segue_link_close(struct segue_link *link, const char *why);
 /* What: a link in the agent's list, not connected, with the deadline of a first contact.
  * NULL: no memory. */
 struct segue_link *segue_link_new(struct segue_agent *agent);
-/* What: takes over a connected socket, finds out who is at its other end, and says
+/* What: takes over a connected unix socket, finds out who is at its other end, and says
  * hello. */
 enum segue_status segue_link_greet(struct segue_link *link, int fd);
+/* What: the same over TCP, where the key has told who it is. */
+enum segue_status segue_link_greet_network(struct segue_link *link,
+                                           struct segue_socket socket);
 /* What: frees a link that nobody has heard of yet. */
 void segue_link_discard(struct segue_link *link);
 /* What: a data connection of the link is broken: no new business. */
@@ -132,14 +148,20 @@ void segue_link_answer(struct segue_link_wait *wait, struct segue_link *link);
 /* What: a connection has come to our socket; takes the fd over. Fails when the peer may
  * not talk to us. */
 enum segue_status segue_link_accept(struct segue_agent *agent, int fd);
+/* What: a link has come by TCP, from `where`, and proved itself. */
+enum segue_status segue_link_accept_network(struct segue_agent *agent,
+                                            struct segue_socket socket,
+                                            const char *where);
 
 /* What: one message about data streams; a failure closes the link. */
 enum segue_status segue_link_stream_frame(struct segue_link *link,
                                           const struct segue_frame *frame);
-/* What: a data stream has come with this secret: true when a link had granted it; the fd
- * is then taken over. */
-bool segue_link_stream_arrived(struct segue_agent *agent,
-                               const uint8_t secret[SEGUE_SECRET_BYTES], int fd);
+/* What: a data stream has come with this secret. OK when a link had granted it: then the
+ * socket is taken over. E_AUTH: nobody knows the secret; E_REFUSED: it came in the clear
+ * and was to come under TLS. */
+enum segue_status segue_link_stream_arrived(struct segue_agent *agent,
+                                            const uint8_t secret[SEGUE_SECRET_BYTES],
+                                            struct segue_socket *socket);
 void segue_lanes_open(struct segue_link *link);
 /* What: fails who waits for a connection, with the link's `status` and `why`, and
  * disconnects what there is; `gone` is called when the last connection has gone, also at

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Connections of transports on a link. Most need only to know the peer's process; a
- * transport of streams gets one loopback connection, dialled by the side that dialled the
- * link, so that both ends know which one they share:
+ * transport of streams gets one TCP connection (loopback, or where the link goes), dialled
+ * by the side that dialled the link, so that both ends know which one they share:
  *
  *     dialler <--STREAM_WANT-- acceptor         (when the acceptor is the one in need)
  *     dialler --STREAM_ASK--> acceptor
@@ -44,8 +44,7 @@ static void send_stream(struct segue_lane *lane, enum segue_link_type type,
 static void reset(struct segue_lane *lane)
 {
     segue_loop_timer_cancel(loop_of(lane), &lane->deadline);
-    segue_loop_unwatch(loop_of(lane), &lane->dial);
-    segue_fd_close(&lane->dial.fd);
+    segue_caller_stop(&lane->caller);
     memset(lane->secret, 0, sizeof lane->secret);
     lane->begun = lane->granted = false;
 }
@@ -81,14 +80,15 @@ static void on_lost(void *user)
 }
 
 /* The stream, if any, belongs to the connection, or is closed here. */
-static enum segue_status open_connection(struct segue_lane *lane, int stream)
+static enum segue_status open_connection(struct segue_lane *lane,
+                                         struct segue_socket stream)
 {
     struct segue_link *link = lane->link;
     struct segue_connect_args args = {link->pid, link->pidfd, stream};
     enum segue_status status = segue_connection_open(
         link->agent->transports[row_of(lane)], &args, &lane->connection);
     if (status < 0) {
-        segue_fd_close(&stream);
+        segue_socket_close(&stream);
         lane->connection = NULL;
         return status;
     }
@@ -97,7 +97,7 @@ static enum segue_status open_connection(struct segue_lane *lane, int stream)
     return status;
 }
 
-static void finish_stream(struct segue_lane *lane, int stream)
+static void finish_stream(struct segue_lane *lane, struct segue_socket stream)
 {
     reset(lane);
     enum segue_status status = open_connection(lane, stream);
@@ -113,49 +113,45 @@ static void finish_stream(struct segue_lane *lane, int stream)
     }
 }
 
-/* ---- dialling side ---- */
-
-static void send_preamble(struct segue_lane *lane)
+/* Option encrypt; there is nobody between two processes of one host. */
+static bool wants_secret(const struct segue_agent *agent)
 {
-    uint8_t preamble[SEGUE_PREAMBLE_BYTES];
-    struct iovec iov = {preamble, sizeof preamble};
-    size_t sent = 0;
-    segue_preamble_write(lane->secret, preamble);
-    enum segue_status status = segue_stream_send(lane->dial.fd, &iov, 1, NULL, 0, &sent);
-    /* A socket that has just been connected takes twenty bytes, or something is wrong
-     * with it. */
-    if (status != SEGUE_OK || sent != sizeof preamble) {
-        if (status >= 0)
-            status = segue_fail(SEGUE_E_LOST, "a new data stream takes no bytes");
-        fail_lane(lane, status);
-        return;
-    }
-    int stream = lane->dial.fd;
-    segue_loop_unwatch(loop_of(lane), &lane->dial);
-    lane->dial.fd = -1;
-    finish_stream(lane, stream);
+    return agent->opts.encrypt == SEGUE_ENCRYPT_DATA;
 }
 
-static void on_dialled(struct segue_watch *watch, uint32_t events)
+static void ask(struct segue_lane *lane)
 {
-    struct segue_lane *lane = watch->user;
-    enum segue_status status = segue_stream_connected(watch->fd);
-    if (status == SEGUE_OK)
-        send_preamble(lane);
-    else if (status < 0)
+    struct segue_link *link = lane->link;
+    struct segue_stream_message question = {.secure = link->network &&
+                                                      wants_secret(link->agent)};
+    begin(lane);
+    send_stream(lane, SEGUE_LINK_STREAM_ASK, &question);
+}
+
+/* ---- dialling side ---- */
+
+static void on_called(struct segue_caller *caller, enum segue_status status)
+{
+    struct segue_lane *lane = caller->user;
+    if (status < 0)
         fail_lane(lane, status);
+    else
+        finish_stream(lane, caller->socket);
 }
 
 static void dial_stream(struct segue_lane *lane, uint16_t port)
 {
-    enum segue_status status = segue_stream_connect_tcp("127.0.0.1", port,
-                                                        &lane->dial.fd);
-    if (status == SEGUE_OK) {
-        send_preamble(lane);
-        return;
-    }
-    if (status == SEGUE_IN_PROGRESS)
-        status = segue_loop_watch(loop_of(lane), &lane->dial, EPOLLOUT);
+    struct segue_link *link = lane->link;
+    /* On another host the port that the link came by leads there too. */
+    struct segue_address to = {.host = "127.0.0.1", .port = port};
+    lane->caller = (struct segue_caller){.agent = link->agent,
+                                         .done = on_called,
+                                         .user = lane,
+                                         .secure = lane->secure,
+                                         .opening_len = SEGUE_PREAMBLE_BYTES};
+    segue_preamble_write(lane->secret, lane->caller.opening);
+    enum segue_status status = segue_caller_start(&lane->caller,
+                                                  link->network ? &link->at : &to);
     if (status < 0)
         fail_lane(lane, status);
 }
@@ -163,7 +159,7 @@ static void dial_stream(struct segue_lane *lane, uint16_t port)
 static enum segue_status on_grant(struct segue_lane *lane,
                                   const struct segue_stream_message *message)
 {
-    if (!lane->begun || lane->granted || lane->dial.fd >= 0)
+    if (!lane->begun || lane->granted || lane->caller.state != SEGUE_CALLER_IDLE)
         return segue_fail(SEGUE_E_PROTOCOL, "a data stream was granted that nobody asked "
                                             "for");
     if (message->port == 0) {
@@ -171,7 +167,14 @@ static enum segue_status on_grant(struct segue_lane *lane,
                    message->why);
         fail_lane(lane, SEGUE_E_REFUSED);
     } else if (lane->link->dialled) {
+        if (lane->link->network && wants_secret(lane->link->agent) && !message->secure) {
+            segue_fail(SEGUE_E_REFUSED, "%s grants a data stream in the clear only",
+                       lane->link->name);
+            fail_lane(lane, SEGUE_E_REFUSED);
+            return SEGUE_OK;
+        }
         memcpy(lane->secret, message->secret, sizeof lane->secret);
+        lane->secure = message->secure;
         dial_stream(lane, message->port);
     } else {
         return segue_fail(SEGUE_E_PROTOCOL,
@@ -189,9 +192,12 @@ static void refuse(struct segue_lane *lane, const char *why)
     send_stream(lane, SEGUE_LINK_STREAM_GRANT, &message);
 }
 
-static void grant(struct segue_lane *lane)
+static void grant(struct segue_lane *lane, bool secure)
 {
-    struct segue_stream_message message = {.port = segue_control_port(lane->link->agent)};
+    struct segue_agent *agent = lane->link->agent;
+    struct segue_stream_message message = {.port = segue_control_port(agent)};
+    lane->secure = lane->link->network && (secure || wants_secret(agent));
+    message.secure = lane->secure;
     segue_random_fill(lane->secret, sizeof lane->secret);
     memcpy(message.secret, lane->secret, sizeof message.secret);
     begin(lane);
@@ -199,28 +205,34 @@ static void grant(struct segue_lane *lane)
     send_stream(lane, SEGUE_LINK_STREAM_GRANT, &message);
 }
 
-static bool same_secret(const uint8_t *a, const uint8_t *b)
-{
-    unsigned differ = 0;
-    for (size_t i = 0; i < SEGUE_SECRET_BYTES; i++)
-        differ |= (unsigned)(a[i] ^ b[i]);
-    return differ == 0;
-}
-
-bool segue_link_stream_arrived(struct segue_agent *agent,
-                               const uint8_t secret[SEGUE_SECRET_BYTES], int fd)
+static struct segue_lane *granted_lane(struct segue_agent *agent, const uint8_t *secret)
 {
     segue_list_each (at, &agent->links) {
         struct segue_link *link = segue_container_of(at, struct segue_link, list);
         for (size_t row = 0; !link->closing && row < SEGUE_ROWS_MAX; row++) {
             struct segue_lane *lane = &link->lanes[row];
-            if (lane->granted && same_secret(lane->secret, secret)) {
-                finish_stream(lane, fd);
-                return true;
-            }
+            if (lane->granted &&
+                segue_mac_equal(lane->secret, secret, SEGUE_SECRET_BYTES))
+                return lane;
         }
     }
-    return false;
+    return NULL;
+}
+
+enum segue_status segue_link_stream_arrived(struct segue_agent *agent,
+                                            const uint8_t secret[SEGUE_SECRET_BYTES],
+                                            struct segue_socket *socket)
+{
+    struct segue_lane *lane = granted_lane(agent, secret);
+    if (!lane)
+        return segue_fail(SEGUE_E_AUTH, "a data stream without a valid secret");
+    if (lane->secure && !socket->tls)
+        return segue_fail(SEGUE_E_REFUSED, "a data stream in the clear, of %s",
+                          lane->link->name);
+    struct segue_socket stream = *socket;
+    *socket = (struct segue_socket){.fd = -1};
+    finish_stream(lane, stream);
+    return SEGUE_OK;
 }
 
 /* ---- both ---- */
@@ -246,8 +258,8 @@ enum segue_status segue_link_stream_frame(struct segue_link *link,
     SEGUE_TRY(lane_of(link, message.transport, &lane));
     if (frame->type == SEGUE_LINK_STREAM_GRANT)
         return on_grant(lane, &message);
-    bool ask = frame->type == SEGUE_LINK_STREAM_ASK;
-    if (ask == link->dialled)
+    bool asked = frame->type == SEGUE_LINK_STREAM_ASK;
+    if (asked == link->dialled)
         return segue_fail(SEGUE_E_PROTOCOL,
                           "data streams are dialled by who dialled the link");
     struct segue_transport *t = link->agent->transports[row_of(lane)];
@@ -255,16 +267,20 @@ enum segue_status segue_link_stream_frame(struct segue_link *link,
         refuse(lane,
                t ? "it moves no streams" : link->agent->transport_why[row_of(lane)]);
     } else if (lane->connection || lane->granted) {
-        if (ask)
+        if (asked)
             refuse(lane, "this link has one already");
-    } else if (ask) {
-        grant(lane);
+    } else if (asked) {
+        grant(lane, message.secure);
     } else if (!lane->begun) {
-        struct segue_stream_message question = {0};
-        begin(lane);
-        send_stream(lane, SEGUE_LINK_STREAM_ASK, &question);
+        ask(lane);
     }
     return SEGUE_OK;
+}
+
+bool segue_link_reaches(const struct segue_link *link, size_t row)
+{
+    const struct segue_transport *t = link->agent->transports[row];
+    return !link->network || !t || (t->caps & SEGUE_TRANSPORT_NETWORK);
 }
 
 void segue_link_connect(struct segue_link *link, size_t row, struct segue_link_wait *wait)
@@ -279,19 +295,24 @@ void segue_link_connect(struct segue_link *link, size_t row, struct segue_link_w
         status = segue_fail(SEGUE_E_LOST, "the link to %s is going down", link->name);
     else if (!t)
         status = segue_fail(SEGUE_E_UNSUPPORTED, "%s", link->agent->transport_why[row]);
+    else if (!segue_link_reaches(link, row))
+        status = segue_fail(SEGUE_E_REFUSED, "%s does not reach other hosts",
+                            segue_transport_name(row));
     else if (!lane->connection && !(t->caps & SEGUE_TRANSPORT_STREAM))
-        status = open_connection(lane, -1);
+        status = open_connection(lane, (struct segue_socket){.fd = -1});
     wait->connection = lane->connection;
     if (status < 0 || lane->connection) {
         segue_link_wait_end(wait, status);
         return;
     }
     segue_list_push_back(&lane->waits, &wait->list);
-    if (!lane->begun) {
-        struct segue_stream_message message = {0};
+    if (lane->begun)
+        return;
+    if (link->dialled) {
+        ask(lane);
+    } else {
         begin(lane);
-        send_stream(lane, link->dialled ? SEGUE_LINK_STREAM_ASK : SEGUE_LINK_STREAM_WANT,
-                    &message);
+        send_stream(lane, SEGUE_LINK_STREAM_WANT, &(struct segue_stream_message){0});
     }
 }
 
@@ -302,7 +323,6 @@ void segue_lanes_open(struct segue_link *link)
         lane->link = link;
         segue_list_init(&lane->waits);
         lane->deadline = (struct segue_timer){.fn = on_deadline, .user = lane};
-        lane->dial = (struct segue_watch){.fd = -1, .fn = on_dialled, .user = lane};
     }
 }
 

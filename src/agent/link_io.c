@@ -165,7 +165,7 @@ static enum segue_status write_some(struct segue_link_io *io, size_t *sent)
         }
         iov[n++] = (struct iovec){block->data + block->sent, block->len - block->sent};
     }
-    return segue_stream_send(io->watch.fd, iov, n, fds, n_fds, sent);
+    return segue_socket_send(&io->socket, iov, n, fds, n_fds, sent);
 }
 
 static void forget_sent(struct segue_link_io *io, size_t sent)
@@ -185,23 +185,25 @@ static void forget_sent(struct segue_link_io *io, size_t sent)
     }
 }
 
+/* OK: everything has gone. */
 static enum segue_status flush(struct segue_link_io *io)
 {
     for (int i = 0; i < TURN_WRITES && !segue_list_empty(&io->out); i++) {
         size_t sent;
         enum segue_status status = write_some(io, &sent);
         if (status != SEGUE_OK)
-            return status < 0 ? status : SEGUE_OK;
+            return status;
         forget_sent(io, sent);
     }
-    return SEGUE_OK;
+    return segue_socket_flush(&io->socket);
 }
 
 static void flush_or_break(struct segue_link_io *io)
 {
     enum segue_status status = flush(io);
-    if (status == SEGUE_OK) {
-        uint32_t events = segue_list_empty(&io->out) ? EPOLLIN : EPOLLIN | EPOLLOUT;
+    if (status >= 0) {
+        bool whole = status == SEGUE_OK && segue_list_empty(&io->out);
+        uint32_t events = whole ? EPOLLIN : EPOLLIN | EPOLLOUT;
         if (events != io->watch.events)
             status = segue_loop_modify(io->loop, &io->watch, events);
     }
@@ -286,13 +288,16 @@ static enum segue_status take_frames(struct segue_link_io *io)
 
 static enum segue_status read_some(struct segue_link_io *io)
 {
-    if (io->not_ready && io->not_ready--)
+    if (io->not_ready && io->not_ready--) {
+        if (io->socket.tls)
+            segue_loop_post(io->loop, &io->more);
         return SEGUE_OK; /* its event stands: the loop comes again */
+    }
     for (int i = 0; i < TURN_READS && !io->ended; i++) {
         size_t got, n_fds = 0, room = io->in_cap - io->in_len;
         if (io->read_most && room > io->read_most)
             room = io->read_most;
-        enum segue_status status = segue_stream_recv(io->watch.fd, io->in + io->in_len,
+        enum segue_status status = segue_socket_recv(&io->socket, io->in + io->in_len,
                                                      room, &got, io->fds + io->n_fds,
                                                      SEGUE_FRAME_FDS, &n_fds);
         if (status != SEGUE_OK)
@@ -303,9 +308,12 @@ static enum segue_status read_some(struct segue_link_io *io)
         if (io->n_fds > SEGUE_FRAME_FDS)
             return segue_fail(SEGUE_E_PROTOCOL,
                               "more descriptors than any frame may bring");
-        if (got < room && !n_fds)
-            break;
+        if (got < room && !n_fds && !io->socket.tls)
+            return SEGUE_OK;
     }
+    /* The fd shows again what it still has, but not what TLS has taken from it. */
+    if (io->socket.tls && !io->ended)
+        segue_loop_post(io->loop, &io->more);
     return SEGUE_OK;
 }
 
@@ -319,25 +327,40 @@ void segue_link_io_drain(struct segue_link_io *io)
     }
 }
 
+static void read_or_break(struct segue_link_io *io)
+{
+    enum segue_status status = read_some(io);
+    if (status < 0 && !io->ended)
+        io->broken(io, status);
+}
+
+static void on_more(struct segue_task *task)
+{
+    struct segue_link_io *io = task->user;
+    if (!io->ended)
+        read_or_break(io);
+}
+
 static void on_socket(struct segue_watch *watch, uint32_t events)
 {
     struct segue_link_io *io = watch->user;
     /* Also when only the hang-up is seen: what came before it is still to be read. */
-    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
-        enum segue_status status = read_some(io);
-        if (status < 0 && !io->ended)
-            io->broken(io, status);
-    }
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        read_or_break(io);
     if (!io->ended && (events & EPOLLOUT))
         flush_or_break(io);
 }
 
-enum segue_status segue_link_io_open(struct segue_link_io *io, int fd)
+enum segue_status segue_link_io_open(struct segue_link_io *io,
+                                     const struct segue_socket *socket)
 {
     segue_list_init(&io->out);
     io->flush.fn = on_flush;
     io->flush.user = io;
-    io->watch = (struct segue_watch){.fd = fd, .fn = on_socket, .user = io};
+    io->more.fn = on_more;
+    io->more.user = io;
+    io->socket = *socket;
+    io->watch = (struct segue_watch){.fd = socket->fd, .fn = on_socket, .user = io};
     io->n_fds = io->in_len = io->queued = io->queued_fds = io->read_most = 0;
     io->not_ready = 0;
     io->in = NULL;
@@ -350,8 +373,12 @@ enum segue_status segue_link_io_open(struct segue_link_io *io, int fd)
     if (status < 0) {
         free(io->in);
         io->in = NULL;
+        return status;
     }
-    return status;
+    /* What came together with the end of the handshake shows on no fd. */
+    if (socket->tls)
+        segue_loop_post(io->loop, &io->more);
+    return SEGUE_OK;
 }
 
 void segue_link_io_end(struct segue_link_io *io)
@@ -377,5 +404,5 @@ void segue_link_io_close(struct segue_link_io *io)
     io->n_fds = 0;
     free(io->in);
     io->in = NULL;
-    segue_fd_close(&io->watch.fd);
+    segue_socket_close(&io->socket);
 }

@@ -12,6 +12,7 @@
 #include "agent/frame.h"
 #include "base/list.h"
 #include "base/loop.h"
+#include "base/tls.h"
 
 /* What may wait for a peer that does not read: bytes, descriptors. */
 #define SEGUE_LINK_QUEUE_MAX (64u << 20)
@@ -19,7 +20,8 @@
 
 struct segue_link_io {
     struct segue_loop *loop;
-    struct segue_watch watch; /* watch.fd is ours */
+    struct segue_socket socket; /* ours */
+    struct segue_watch watch;
     /* Yours. `frame` gets one whole frame; its failure breaks the link. `broken` is
      * called from the loop, never from inside a call; the status and segue_error_detail()
      * say why. It calls segue_link_io_end. */
@@ -39,13 +41,15 @@ struct segue_link_io {
     struct segue_task flush;
     size_t read_most;          /* faults: bytes of one read; 0: as many as fit */
     uint64_t not_ready;        /* faults: how many times the socket is found empty */
+    struct segue_task more;    /* bytes may wait that the fd does not show (TLS) */
     enum segue_status failure; /* found while sending, told by the flush */
     char why[160];
 };
 
 /* What: takes over the connected socket and begins to read. The caller has set loop,
  * frame, broken and user. On failure the socket stays the caller's. */
-enum segue_status segue_link_io_open(struct segue_link_io *io, int fd);
+enum segue_status segue_link_io_open(struct segue_link_io *io,
+                                     const struct segue_socket *socket);
 
 /* What: queues a frame; descriptors are duplicated. It goes out at the end of the loop's
  * turn, with the others. */

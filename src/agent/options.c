@@ -16,6 +16,9 @@
 #define HOUR_NS  (3600 * UINT64_C(1000000000))
 #define FIELD(f) offsetof(struct segue_agent_opts, f)
 
+static const char *const encrypts[] = {"control", "data", NULL};
+static const char *const answers[] = {"no", "yes", NULL};
+
 const struct segue_opt segue_agent_options[] = {
     {"engine-id", FIELD(engine_id), SEGUE_OPT_STRING,
      .doc = "what people call this engine"},
@@ -43,6 +46,16 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "a link without business is closed after this"},
     {"fault", FIELD(fault), SEGUE_OPT_STRING,
      .doc = "a fault schedule: break hand-offs on purpose (docs/faults.md)"},
+    {"listen", FIELD(listen), SEGUE_OPT_STRING,
+     .doc = "ADDRESS:PORT for peers on other hosts"},
+    {"advertise", FIELD(advertise), SEGUE_OPT_STRING,
+     .doc = "ADDRESS where they reach it, when it is another"},
+    {"encrypt", FIELD(encrypt), SEGUE_OPT_ENUM, "control", .words = encrypts,
+     .doc = "what is encrypted on the way to other hosts"},
+    {"insecure", FIELD(insecure), SEGUE_OPT_ENUM, "no", .words = answers,
+     .doc = "talk to other hosts without a key"},
+    {"silent-ns", FIELD(silent_ns), SEGUE_OPT_DURATION, "5s", 2000 * UINT64_C(1000000),
+     HOUR_NS, .doc = "a host silent as long as this is gone"},
     {0},
 };
 
@@ -61,6 +74,14 @@ static enum segue_status out_of_limits(const struct segue_opt *row, uint64_t val
                       row->name, value, row->min, row->max);
 }
 
+static uint32_t count_words(const struct segue_opt *row)
+{
+    uint32_t n = 0;
+    while (row->words[n])
+        n++;
+    return n;
+}
+
 /* What the caller set, field by field; zero keeps what is there. */
 static enum segue_status take_given(const struct segue_agent_opts *given,
                                     struct segue_agent_opts *out)
@@ -76,6 +97,14 @@ static enum segue_status take_given(const struct segue_agent_opts *given,
             memcpy(&text, from, sizeof text);
             if (text)
                 memcpy(to, &text, sizeof text);
+            continue;
+        case SEGUE_OPT_ENUM:
+            memcpy(&small, from, sizeof small);
+            if (small >= count_words(row))
+                return segue_fail(SEGUE_E_INVALID, "option %s: there is no %u", row->name,
+                                  small);
+            if (small)
+                memcpy(to, &small, sizeof small);
             continue;
         case SEGUE_OPT_U32:
             memcpy(&small, from, sizeof small);

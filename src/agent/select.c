@@ -40,7 +40,7 @@ static bool refuse(char why[200], const char *fmt, ...)
 
 static bool on_one_host(const struct segue_select_input *in, char why[200])
 {
-    return in->same_host || refuse(why, "the peer is on another host");
+    return in->same_host || refuse(why, "the peer is reached over the network");
 }
 
 static bool registered(const struct segue_select_side *side, size_t row, char why[200])

@@ -18,7 +18,8 @@ struct version {
 struct segue_trust {
     struct segue_keys cluster;
     struct version seen;
-    struct segue_keys folder; /* of the folder asked about last */
+    struct segue_keys folder;    /* of the folder asked about last */
+    struct segue_tls_setup *tls; /* NULL: not needed yet */
 };
 
 static struct version version_of(const char *path)
@@ -55,6 +56,7 @@ void segue_trust_close(struct segue_agent *agent)
         return;
     segue_keys_wipe(&agent->trust->cluster);
     segue_keys_wipe(&agent->trust->folder);
+    segue_tls_setup_destroy(agent->trust->tls);
     free(agent->trust);
     agent->trust = NULL;
 }
@@ -80,6 +82,15 @@ const struct segue_keys *segue_trust_keys(struct segue_agent *agent)
     }
     segue_keys_wipe(&keys);
     return &trust->cluster;
+}
+
+enum segue_status segue_trust_tls(struct segue_agent *agent, int fd, bool server,
+                                  const struct segue_keys *keys, struct segue_tls **out)
+{
+    struct segue_trust *trust = agent->trust;
+    if (!trust->tls)
+        SEGUE_TRY(segue_tls_setup_create(&trust->tls));
+    return segue_tls_open(trust->tls, fd, server, keys, out);
 }
 
 /* ---- the folder of the sockets ---- */

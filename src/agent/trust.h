@@ -11,6 +11,7 @@
 
 #include "agent/agent.h"
 #include "base/key.h"
+#include "base/tls.h"
 
 /* In the folder of the control sockets; made when missing, of mode 0600. */
 #define SEGUE_TICKET_KEY_FILE "ticket.key"
@@ -24,6 +25,10 @@ void segue_trust_close(struct segue_agent *agent);
  * has changed; one that has become unreadable is logged, and the keys stay. Borrowed:
  * until the next call. */
 const struct segue_keys *segue_trust_keys(struct segue_agent *agent);
+
+/* What: TLS over a connection whose other end has one of these keys, copied. */
+enum segue_status segue_trust_tls(struct segue_agent *agent, int fd, bool server,
+                                  const struct segue_keys *keys, struct segue_tls **out);
 
 /* What: which key to prove a ticket of ours with. Borrowed: until the next call. Errors: the
  * key file beside the sockets cannot be made or read. */

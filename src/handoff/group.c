@@ -141,9 +141,25 @@ static void asked(struct segue_caches_wait *wait, enum segue_status status)
     segue_group_settle(group);
 }
 
+static void dialled(struct segue_link_wait *wait, enum segue_status status);
+
+static void dial(struct segue_group *group, const char *address)
+{
+    group->link_wait = (struct segue_link_wait){.done = dialled};
+    segue_link_get(group->handoff->agent, address, group->ticket.id.incarnation,
+                   &group->link_wait);
+}
+
 static void dialled(struct segue_link_wait *wait, enum segue_status status)
 {
     struct segue_group *group = segue_container_of(wait, struct segue_group, link_wait);
+    const char *other = group->other_address;
+    group->other_address = NULL;
+    if (status < 0 && other) {
+        SEGUE_LOG(INFO, "handoff", "%s; trying %s", wait->why, other);
+        dial(group, other);
+        return;
+    }
     if (status < 0) {
         /* Nobody there within the deadline: the producer is gone as far as this hand-off goes. */
         fail(group,
@@ -192,7 +208,8 @@ static enum segue_status open_group(struct segue_agent *agent, void *arg)
     struct segue_handoff *h = segue_handoff_of(agent);
     if (!h)
         return SEGUE_E_MEMORY;
-    SEGUE_TRY(segue_ticket_check(agent, o->ticket));
+    struct segue_ticket_places places;
+    SEGUE_TRY(segue_ticket_check(agent, o->ticket, &places));
     SEGUE_TRY(segue_events_reserve(&agent->events, 1));
     struct segue_group *group = calloc(1, sizeof *group);
     uint64_t id = ++agent->next_id;
@@ -221,9 +238,9 @@ static enum segue_status open_group(struct segue_agent *agent, void *arg)
     h->live++;
     *o->id = id;
     group->held++; /* the application has its id before the group can end */
-    group->link_wait = (struct segue_link_wait){.done = dialled};
-    segue_link_get(agent, group->ticket.address, group->ticket.id.incarnation,
-                   &group->link_wait);
+    if (places.n > 1)
+        group->other_address = group->ticket.network;
+    dial(group, places.address[0]);
     group->held--;
     return SEGUE_OK;
 }

@@ -271,6 +271,7 @@ struct segue_group {
     struct segue_handoff *handoff;
     uint64_t id;
     struct segue_ticket ticket;
+    const char *other_address; /* to try when the first leads nowhere; NULL: none left */
     struct segue_group_opts opts;
     uint8_t state;           /* enum segue_group_state */
     struct segue_link *link; /* NULL before and after */

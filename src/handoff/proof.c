@@ -58,6 +58,8 @@ static enum segue_status make(struct segue_agent *agent, void *arg)
                           "the control socket's path is too long for a ticket: %s",
                           agent->address);
     strcpy(made.address, agent->address);
+    strcpy(made.network, agent->network);
+    _Static_assert(sizeof made.network == sizeof agent->network, "it is copied whole");
     SEGUE_TRY(segue_ticket_prove(agent, &made));
     *t->out = made;
     return SEGUE_OK;
@@ -94,17 +96,51 @@ static enum segue_status check_proof(struct segue_agent *agent,
     return SEGUE_OK;
 }
 
+/* Whether the socket lies in our own folder of sockets: the folder is what processes of
+ * one host share when they are to share memory. */
+static bool in_our_folder(const struct segue_agent *agent, const char *address)
+{
+    const char *path = address + strlen(SEGUE_UNIX_PREFIX), *end = strrchr(path, '/');
+    size_t len = strlen(agent->opts.ipc_dir);
+    return end && (size_t)(end - path) == len &&
+           memcmp(path, agent->opts.ipc_dir, len) == 0;
+}
+
+/* The unix socket first, when it can be meant: it leads to shared memory. */
+static enum segue_status choose_places(struct segue_agent *agent,
+                                       const struct segue_ticket *ticket,
+                                       struct segue_ticket_places *out)
+{
+    bool keyed = segue_trust_keys(agent)->n > 0 || agent->opts.insecure;
+    bool network = ticket->network[0] && keyed;
+    bool here = memcmp(ticket->host, agent->boot_id, sizeof ticket->host) == 0;
+    out->n = 0;
+    if (here && (!network || in_our_folder(agent, ticket->address)))
+        out->address[out->n++] = ticket->address;
+    if (network)
+        out->address[out->n++] = ticket->network;
+    if (out->n)
+        return SEGUE_OK;
+    if (!ticket->network[0])
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the ticket is of another host, and its engine does not listen "
+                          "for other hosts (option listen)");
+    return segue_fail(SEGUE_E_REFUSED,
+                      "the ticket leads to %s, and without a cluster key nothing but a "
+                      "unix socket of this host is followed",
+                      ticket->network);
+}
+
 enum segue_status segue_ticket_check(struct segue_agent *agent,
-                                     const struct segue_ticket *ticket)
+                                     const struct segue_ticket *ticket,
+                                     struct segue_ticket_places *out)
 {
     if (!is_text(ticket->engine_id, sizeof ticket->engine_id) ||
         !is_text(ticket->address, sizeof ticket->address) ||
         !is_text(ticket->network, sizeof ticket->network))
         return segue_fail(SEGUE_E_REFUSED, "the ticket is malformed");
-    SEGUE_TRY(check_proof(agent, ticket));
-    if (memcmp(ticket->host, agent->boot_id, sizeof ticket->host) != 0)
-        return segue_fail(SEGUE_E_REFUSED,
-                          "the ticket is of another host, and nothing but a unix socket "
-                          "of this one is followed");
-    return SEGUE_OK;
+    bool trusting = agent->opts.insecure && segue_trust_keys(agent)->n == 0;
+    if (!trusting)
+        SEGUE_TRY(check_proof(agent, ticket));
+    return choose_places(agent, ticket, out);
 }

@@ -203,7 +203,7 @@ static enum segue_status select_path(struct segue_route *route)
         .remote = {.device = remote->device,
                    .device_caps = remote->device_caps,
                    .rows = remote->rows},
-        .same_host = true, /* without a key a link is a unix socket (R22) */
+        .same_host = !route->link->network,
         .run = plan->run,
         .strided = plan->run != plan->src_run || plan->run != plan->dst_run,
         .converts = plan->converts,

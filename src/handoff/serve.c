@@ -277,6 +277,10 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
     struct segue_cache *cache = NULL;
     struct segue_offer *offer = NULL;
     SEGUE_TRY(fits(h, m, &cache, &offer));
+    if (!segue_link_reaches(link, m->row))
+        return segue_fail(
+            SEGUE_E_REFUSED, "%s does not reach other hosts",
+            segue_path_name((struct segue_path){m->row, (enum segue_way)m->way}));
     struct segue_part *part = segue_offer_part(offer, cache);
     if (peer->serves.count >= SEGUE_PEER_CLAIMS_MAX)
         return segue_fail(SEGUE_E_LIMIT, "this peer has %zu open claims already",

@@ -16,9 +16,16 @@ void segue_ticket_write_proved(struct segue_writer *w, const struct segue_ticket
 enum segue_status segue_ticket_prove(struct segue_agent *agent,
                                      struct segue_ticket *ticket);
 
+/* Where a ticket leads, best first; borrowed from the ticket. */
+struct segue_ticket_places {
+    const char *address[2];
+    size_t n;
+};
+
 /* What: whether it was made by somebody who has one of our keys, and leads where we may
  * go (rule R22). E_REFUSED with the reason. Agent's thread. */
 enum segue_status segue_ticket_check(struct segue_agent *agent,
-                                     const struct segue_ticket *ticket);
+                                     const struct segue_ticket *ticket,
+                                     struct segue_ticket_places *out);
 
 #endif

@@ -105,7 +105,11 @@ static void tell(struct cache_service *service, struct segue_link *link,
     for (uint32_t i = 0; i < cache->n_regions; i++)
         told.region_len[i] = cache->regions[i]->len;
     for (size_t row = 0; row < SEGUE_ROWS_MAX && segue_transport_name(row); row++)
-        if (export_row(cache, row, handles[row], told.why[row], sizeof told.why[row]))
+        if (!segue_link_reaches(link, row))
+            snprintf(told.why[row], sizeof told.why[row],
+                     "it does not reach other hosts");
+        else if (export_row(cache, row, handles[row], told.why[row],
+                            sizeof told.why[row]))
             told.rows |= 1u << row;
     struct segue_writer w = segue_writer_make(service->body, sizeof service->body);
     segue_cache_tell_write(&w, &told);

@@ -226,14 +226,17 @@ static enum segue_status fault_connect(struct segue_transport *t,
     struct overlay *overlay = overlay_of(t);
     struct segue_connect_args pumped = *args;
     struct segue_pump *pump;
-    if (args->stream < 0)
+    if (args->stream.fd < 0)
         return overlay->inner->connect(t, args, out);
+    if (args->stream.tls)
+        return segue_fail(SEGUE_E_UNSUPPORTED,
+                          "a fault schedule cannot break an encrypted data stream");
     /* The caller keeps its stream on failure: the pump gets a copy. */
-    int stream = fcntl(args->stream, F_DUPFD_CLOEXEC, 0);
+    int stream = fcntl(args->stream.fd, F_DUPFD_CLOEXEC, 0);
     if (stream < 0)
         return segue_fail_errno(SEGUE_E_LIMIT, errno, "cannot fault a data stream");
     enum segue_status status = segue_pump_open(overlay->faults, stream, &pump,
-                                               &pumped.stream);
+                                               &pumped.stream.fd);
     if (status < 0) {
         segue_fd_close(&stream);
         return status;
@@ -242,12 +245,12 @@ static enum segue_status fault_connect(struct segue_transport *t,
     if (status >= 0 && (status = keep_pump(overlay, *out, pump)) < 0)
         overlay->inner->disconnect(*out);
     else if (status < 0)
-        segue_fd_close(&pumped.stream);
+        segue_fd_close(&pumped.stream.fd);
     if (status < 0) {
         segue_pump_release(pump);
         return status;
     }
-    int given = args->stream; /* the connection's now, as connect promises */
+    int given = args->stream.fd; /* the connection's now, as connect promises */
     segue_fd_close(&given);
     return SEGUE_OK;
 }

@@ -41,7 +41,7 @@ static void unlock(struct segue_tcp_connection *conn)
 static void arm(struct segue_tcp_connection *conn)
 {
     struct epoll_event event = {.events = conn->armed | EPOLLONESHOT, .data.ptr = conn};
-    epoll_ctl(conn->epoll, EPOLL_CTL_MOD, conn->fd, &event);
+    epoll_ctl(conn->epoll, EPOLL_CTL_MOD, conn->socket.fd, &event);
 }
 
 /* Makes the side take a turn, soon. */
@@ -154,7 +154,7 @@ bool segue_tcp_sweep(struct segue_tcp_side *side)
 
 void segue_tcp_break(struct segue_tcp_side *side)
 {
-    shutdown(side->conn->fd, SHUT_RDWR);
+    shutdown(side->conn->socket.fd, SHUT_RDWR);
     segue_flight_break(&side->conn->base);
 }
 
@@ -237,7 +237,8 @@ static enum segue_status tcp_open(const struct segue_transport_args *args,
         return segue_fail(SEGUE_E_MEMORY, "no memory for the transport tcp");
     tcp->base = (struct segue_transport){.ops = &segue_transport_tcp,
                                          .name = args->name,
-                                         .caps = SEGUE_TRANSPORT_STREAM,
+                                         .caps = SEGUE_TRANSPORT_STREAM |
+                                                 SEGUE_TRANSPORT_NETWORK,
                                          .min_run = 256};
     tcp->loop = args->loop;
     tcp->pool = args->pool;
@@ -306,27 +307,30 @@ static enum segue_status tcp_connect(struct segue_transport *t,
                                      struct segue_connection **out)
 {
     struct tcp *tcp = (struct tcp *)t;
-    if (args->stream < 0)
+    if (args->stream.fd < 0)
         return segue_fail(SEGUE_E_INVALID, "tcp needs a connected data stream");
-    SEGUE_TRY(tune(args->stream));
+    SEGUE_TRY(tune(args->stream.fd));
     struct segue_tcp_connection *conn = calloc(1, sizeof *conn);
     if (!conn)
         return segue_fail(SEGUE_E_MEMORY, "no memory for a connection");
     conn->base.transport = t;
     conn->pool = tcp->pool;
     conn->epoll = tcp->epoll;
-    conn->fd = args->stream;
+    conn->socket = args->stream;
     conn->armed = EPOLLIN;
     init_side(conn, &conn->tx, segue_tcp_send_turn, EPOLLOUT);
     init_side(conn, &conn->rx, segue_tcp_recv_turn, EPOLLIN);
     segue_flight_init(&conn->base, tcp->loop);
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.ptr = conn};
-    if (epoll_ctl(tcp->epoll, EPOLL_CTL_ADD, conn->fd, &event) < 0) {
+    if (epoll_ctl(tcp->epoll, EPOLL_CTL_ADD, conn->socket.fd, &event) < 0) {
         int err = errno;
         segue_flight_fini(&conn->base);
         free(conn);
         return segue_fail_errno(SEGUE_E_SYSTEM, err, "cannot wait for a data stream");
     }
+    /* What came together with the preamble shows on no fd. */
+    if (conn->socket.tls)
+        kick(&conn->rx);
     *out = &conn->base;
     return SEGUE_OK;
 }
@@ -335,8 +339,8 @@ static void tcp_disconnect(struct segue_connection *base)
 {
     struct segue_tcp_connection *conn = (struct segue_tcp_connection *)base;
     segue_flight_fini(base);
-    epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->fd, NULL);
-    segue_fd_close(&conn->fd);
+    epoll_ctl(conn->epoll, EPOLL_CTL_DEL, conn->socket.fd, NULL);
+    segue_socket_close(&conn->socket);
     free(conn);
 }
 

@@ -53,7 +53,7 @@ struct segue_tcp_connection {
     struct segue_connection base;
     struct segue_pool *pool;
     int epoll; /* borrowed from the transport */
-    int fd;
+    struct segue_socket socket;
     uint32_t armed; /* events the epoll waits for; under the lock */
     struct segue_tcp_side tx, rx;
     uint8_t nowhere[1 << 16]; /* where bytes go that nobody waits for */

@@ -6,9 +6,6 @@
  */
 #include "transport/tcp.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-
 static void compose(struct segue_tcp_side *side)
 {
     struct segue_tcp_connection *conn = side->conn;
@@ -99,19 +96,18 @@ enum segue_tcp_turn segue_tcp_recv_turn(struct segue_tcp_side *side)
             segue_tcp_end(side, side->op, side->op->stop);
         if (side->iov_at == side->iov_n)
             compose(side);
-        struct msghdr message = {.msg_iov = side->iov + side->iov_at,
-                                 .msg_iovlen = side->iov_n - side->iov_at};
-        ssize_t n = recvmsg(side->conn->fd, &message, MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
+        size_t n = 0;
+        enum segue_status status = segue_socket_recv_into(
+            &side->conn->socket, side->iov + side->iov_at,
+            (int)(side->iov_n - side->iov_at), &n);
+        if (status == SEGUE_IN_PROGRESS)
             return SEGUE_TCP_WAIT;
-        if (n <= 0) {
+        if (status < 0) {
             segue_tcp_break(side);
             return SEGUE_TCP_IDLE;
         }
-        got += (size_t)n;
-        account(side, (size_t)n);
+        got += n;
+        account(side, n);
         if (side->header_at < sizeof side->header)
             continue;
         side->header_at = 0;

@@ -7,9 +7,6 @@
  */
 #include "transport/tcp.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-
 static const uint8_t zeros[1 << 14];
 
 static void add_iov(struct segue_tcp_side *side, const void *data, size_t n)
@@ -123,6 +120,21 @@ static void finish(struct segue_tcp_side *side)
     segue_tcp_end(side, op, SEGUE_OK);
 }
 
+static enum segue_tcp_turn broken(struct segue_tcp_side *side)
+{
+    segue_tcp_break(side);
+    return SEGUE_TCP_IDLE;
+}
+
+/* The socket has all there is to send; TLS may still keep some of it. */
+static enum segue_tcp_turn flush(struct segue_tcp_side *side)
+{
+    enum segue_status status = segue_socket_flush(&side->conn->socket);
+    if (status < 0)
+        return broken(side);
+    return status == SEGUE_IN_PROGRESS ? SEGUE_TCP_WAIT : SEGUE_TCP_IDLE;
+}
+
 enum segue_tcp_turn segue_tcp_send_turn(struct segue_tcp_side *side)
 {
     if (!segue_tcp_sweep(side))
@@ -131,20 +143,17 @@ enum segue_tcp_turn segue_tcp_send_turn(struct segue_tcp_side *side)
         if (side->op && side->op->stop)
             give_up(side);
         if (side->iov_at == side->iov_n && !next_frame(side))
-            return SEGUE_TCP_IDLE;
-        struct msghdr message = {.msg_iov = side->iov + side->iov_at,
-                                 .msg_iovlen = side->iov_n - side->iov_at};
-        ssize_t n = sendmsg(side->conn->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno == EAGAIN)
+            return flush(side);
+        size_t n = 0;
+        enum segue_status status = segue_socket_send(
+            &side->conn->socket, side->iov + side->iov_at,
+            (int)(side->iov_n - side->iov_at), NULL, 0, &n);
+        if (status == SEGUE_IN_PROGRESS)
             return SEGUE_TCP_WAIT;
-        if (n < 0) {
-            segue_tcp_break(side);
-            return SEGUE_TCP_IDLE;
-        }
-        sent += (size_t)n;
-        account(side, (size_t)n);
+        if (status < 0)
+            return broken(side);
+        sent += n;
+        account(side, n);
         if (side->op && side->last && side->left == 0)
             finish(side);
     }

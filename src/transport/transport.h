@@ -16,14 +16,16 @@
 #include "base/loop.h"
 #include "base/move.h"
 #include "base/pool.h"
+#include "base/tls.h"
 #include "device/device.h"
 #include "transport/flight.h"
 
 enum segue_transport_caps {
-    SEGUE_TRANSPORT_MAP = 1 << 0,    /* the peer's memory is addressable: COPY */
-    SEGUE_TRANSPORT_READ = 1 << 1,   /* one-sided read */
-    SEGUE_TRANSPORT_WRITE = 1 << 2,  /* one-sided write */
-    SEGUE_TRANSPORT_STREAM = 1 << 3, /* both sides post: SEND, RECV */
+    SEGUE_TRANSPORT_MAP = 1 << 0,     /* the peer's memory is addressable: COPY */
+    SEGUE_TRANSPORT_READ = 1 << 1,    /* one-sided read */
+    SEGUE_TRANSPORT_WRITE = 1 << 2,   /* one-sided write */
+    SEGUE_TRANSPORT_STREAM = 1 << 3,  /* both sides post: SEND, RECV */
+    SEGUE_TRANSPORT_NETWORK = 1 << 4, /* reaches other hosts; exports no descriptors */
 };
 
 struct segue_transport_args {
@@ -63,11 +65,11 @@ struct segue_remote { /* a peer's exported memory, usable through one connection
 
 /* Who the peer is, as the agent has proved it. Borrowed for the call, but `stream`. */
 struct segue_connect_args {
-    int pid;    /* from the socket's credentials, never from the peer's words; 0: another
+    int pid;   /* from the socket's credentials, never from the peer's words; 0: another
                    host */
-    int pidfd;  /* pins that process; -1: none */
-    int stream; /* a connected, authenticated data stream; the connection owns it once
-                   connect succeeded; -1: none */
+    int pidfd; /* pins that process; -1: none */
+    struct segue_socket stream; /* a connected, authenticated data stream; the connection
+                   owns it once connect succeeded; fd -1: none */
 };
 
 struct segue_connection {

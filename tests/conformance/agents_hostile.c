@@ -4,6 +4,7 @@
  * descriptor, says to each why it is cut off, and goes on serving those that behave.
  */
 #include "raw_peer.h"
+#include "agent/stranger.h"
 #include "base/stream.h"
 
 #include <netinet/in.h>

@@ -78,7 +78,8 @@ void engine_open(struct engine *e, const struct geometry *g,
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
     if (from)
         opts = *from;
-    opts.ipc_dir = dir;
+    if (!opts.ipc_dir)
+        opts.ipc_dir = dir;
     uint32_t layers = e->layers ? e->layers : 3, heads = e->heads ? e->heads : 4;
     uint32_t head_size = e->head_size ? e->head_size : 16,
              blocks = e->blocks ? e->blocks : 24;

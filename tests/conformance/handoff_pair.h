@@ -35,7 +35,7 @@ struct engine {
 const char *engines_setup(void);
 void engines_cleanup(void);
 
-/* Fails the test when something cannot be made. `opts` may be NULL. */
+/* Fails the test when something cannot be made. `opts` may be NULL; its ipc_dir, the private one. */
 void engine_open(struct engine *e, const struct geometry *g,
                  const struct segue_agent_opts *opts, const char *model);
 /* Closes its caches and opens others, of another geometry, while its links stay. */

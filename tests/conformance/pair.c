@@ -324,7 +324,7 @@ static void producer_main(struct pair *pair)
     ready->what = READY;
     producer_prepare(p, ready);
     if (ready->status == SEGUE_OK) {
-        struct segue_connect_args args = {getppid(), -1, pair->stream};
+        struct segue_connect_args args = {getppid(), -1, {.fd = pair->stream}};
         if (p->end.transport->caps & SEGUE_TRANSPORT_STREAM)
             must(segue_connection_open(p->end.transport, &args, &p->end.conn) == SEGUE_OK,
                  segue_error_detail());
@@ -347,7 +347,7 @@ static void producer_main(struct pair *pair)
 static bool import_all(struct pair *pair)
 {
     struct end *end = &pair->here;
-    struct segue_connect_args args = {pair->child, pair->pidfd, pair->stream};
+    struct segue_connect_args args = {pair->child, pair->pidfd, {.fd = pair->stream}};
     must(segue_connection_open(end->transport, &args, &end->conn) == SEGUE_OK,
          segue_error_detail());
     if (end->transport->caps & SEGUE_TRANSPORT_STREAM)

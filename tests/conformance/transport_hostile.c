@@ -35,7 +35,7 @@ static struct end open_end(size_t row, int stream)
     if (!end_open(&end, row, "host", LEN, 2, why, sizeof why))
         fail_msg("%s", why);
     int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
-    struct segue_connect_args args = {getpid(), pidfd, stream};
+    struct segue_connect_args args = {getpid(), pidfd, {.fd = stream}};
     assert_ok(segue_connection_open(end.transport, &args, &end.conn));
     close(pidfd);
     for (size_t i = 0; i < PAIR_REGIONS; i++)
@@ -382,7 +382,7 @@ static void test_cma_wrong_process(void **state)
     assert_true(end_open(&end, CMA, "host", LEN, 2, why, sizeof why));
     struct segue_handle handle = export(&end);
     struct segue_connection *conn;
-    struct segue_connect_args args = {getpid(), -1, -1};
+    struct segue_connect_args args = {getpid(), -1, {.fd = -1}};
     assert_status(segue_connection_open(end.transport, &args, &conn),
                   SEGUE_E_UNSUPPORTED);
     pid_t child = fork();

@@ -202,6 +202,9 @@ static void of_another_host(void **state)
     moved.host[3] ^= 1;
     assert_ok(segue_agent_call(x.p.agent, prove, &moved));
     refused(&x.d, &moved, "of another host");
+    strcpy(moved.network, "tcp:192.0.2.1:9000");
+    assert_ok(segue_agent_call(x.p.agent, prove, &moved));
+    refused(&x.d, &moved, "leads to tcp:192.0.2.1:9000, and without a cluster key");
     strcpy(moved.address, "unix:/nowhere/at/all.sock");
     refused(&x.d, &moved, "no cluster key");
     couple_close(&x);

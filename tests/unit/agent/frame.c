@@ -153,22 +153,71 @@ static void stream_messages_are_golden(void **state)
     uint8_t bytes[SEGUE_HELLO_ROOM];
     struct segue_stream_message ask = {.transport = "tcp"}, back;
     uint32_t len = segue_stream_message_write(SEGUE_LINK_STREAM_ASK, &ask, bytes);
-    assert_bytes(bytes, len, "0300746370");
+    assert_bytes(bytes, len, "030074637000");
     assert_ok(segue_stream_message_read(SEGUE_LINK_STREAM_ASK, bytes, len, &back));
     assert_string_equal(back.transport, "tcp");
 
-    struct segue_stream_message grant = {"tcp", 0x2345, "0123456789abcdef", "no"};
+    struct segue_stream_message grant = {"tcp", true, 0x2345, "0123456789abcdef", "no"};
     len = segue_stream_message_write(SEGUE_LINK_STREAM_GRANT, &grant, bytes);
     assert_bytes(bytes, len,
                  "0300746370452330313233343536373839616263646566"
-                 "02006e6f");
+                 "02006e6f01");
     assert_ok(segue_stream_message_read(SEGUE_LINK_STREAM_GRANT, bytes, len, &back));
     assert_int_equal(back.port, 0x2345);
     assert_memory_equal(back.secret, grant.secret, sizeof grant.secret);
+    assert_true(back.secure);
+    /* As it was before there were other hosts (R21). */
+    assert_ok(segue_stream_message_read(SEGUE_LINK_STREAM_GRANT, bytes, --len, &back));
+    assert_false(back.secure);
     for (uint32_t cut = 0; cut < len; cut++)
         assert_status(
             segue_stream_message_read(SEGUE_LINK_STREAM_GRANT, bytes, cut, &back),
             SEGUE_E_PROTOCOL);
+}
+
+static void greetings_name_keys(void **state)
+{
+    struct segue_keys ours = {.n = 2,
+                              .key = {{.id = "\x7f\x3a\x91\xbc"}, {.id = "abcd"}}},
+                      theirs = {.n = 1, .key = {{.id = "abcd"}}}, common = {0};
+    uint8_t bytes[SEGUE_GREETING_BYTES];
+    segue_greeting_write(&ours, bytes);
+    assert_bytes(bytes, sizeof bytes, "5347555401027f3a91bc61626364");
+    assert_ok(segue_greeting_read(bytes, &theirs, &common));
+    assert_memory_equal(common.key[0].id, "abcd", 4);
+    segue_greeting_write(&theirs, bytes);
+    assert_bytes(bytes, sizeof bytes, "5347555401016162636400000000");
+    /* Ours comes first, where both are known. */
+    assert_ok(segue_greeting_read(bytes, &ours, &common));
+    assert_int_equal(common.n, 1);
+    assert_memory_equal(common.key[0].id, "abcd", 4);
+    bytes[6] ^= 1;
+    assert_status(segue_greeting_read(bytes, &ours, &common), SEGUE_E_AUTH);
+    assert_string_equal(segue_error_detail(),
+                        "wrong key: the peer has key 60626364, we have 7f3a91bc or "
+                        "61626364");
+    bytes[5] = 0;
+    assert_status(segue_greeting_read(bytes, &ours, &common), SEGUE_E_PROTOCOL);
+    bytes[5] = 3;
+    assert_status(segue_greeting_read(bytes, &ours, &common), SEGUE_E_PROTOCOL);
+    bytes[5] = 1;
+    bytes[4] = 2;
+    assert_status(segue_greeting_read(bytes, &ours, &common), SEGUE_E_MISMATCH);
+    bytes[0] = 0x16; /* TLS without a greeting */
+    assert_status(segue_greeting_read(bytes, &ours, &common), SEGUE_E_PROTOCOL);
+}
+
+static void openings_are_golden(void **state)
+{
+    static const char *const want[] = {"53475544", "5347554c", "53475554", "53475557"};
+    uint8_t bytes[SEGUE_OPENING_BYTES];
+    for (int i = SEGUE_OPENING_DATA; i <= SEGUE_OPENING_WHERE; i++) {
+        segue_opening_write((enum segue_opening)i, bytes);
+        assert_bytes(bytes, sizeof bytes, want[i - 1]);
+        assert_int_equal(segue_opening_read(bytes), i);
+        bytes[3] ^= 0x80;
+        assert_int_equal(segue_opening_read(bytes), SEGUE_OPENING_NONE);
+    }
 }
 
 static void preambles_carry_the_secret(void **state)
@@ -193,5 +242,7 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(errors_are_golden),
     cmocka_unit_test(stream_messages_are_golden),
     cmocka_unit_test(preambles_carry_the_secret),
+    cmocka_unit_test(greetings_name_keys),
+    cmocka_unit_test(openings_are_golden),
 };
 TEST_MAIN(tests)

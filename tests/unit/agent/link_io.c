@@ -70,7 +70,7 @@ static void open_end(struct pair *p, struct end *end, int fd)
     end->io.frame = on_frame;
     end->io.broken = on_broken;
     end->io.user = end;
-    assert_ok(segue_link_io_open(&end->io, fd));
+    assert_ok(segue_link_io_open(&end->io, &(struct segue_socket){.fd = fd}));
 }
 
 static int open_fds(void)

@@ -61,10 +61,10 @@ static const struct {
     {"another host",
      {host, host, .run = 65536},
      "tcp/direct chosen\ntcp/packed possible\n"
-     "shm/mapped refused: the peer is on another host\n"
-     "ipc/mapped refused: the peer is on another host\n"
-     "cma/direct refused: the peer is on another host\n"
-     "shm/packed refused: the peer is on another host"},
+     "shm/mapped refused: the peer is reached over the network\n"
+     "ipc/mapped refused: the peer is reached over the network\n"
+     "cma/direct refused: the peer is reached over the network\n"
+     "shm/packed refused: the peer is reached over the network"},
     {"cuda to cuda",
      {cuda, cuda_remote, .same_host = true, .run = 128, .strided = true},
      "ipc/mapped chosen\nshm/packed possible\ntcp/packed possible\n"
@@ -103,10 +103,10 @@ static const struct {
     {"tpu: nothing but copies in and out",
      {tpu, host, .run = 65536},
      "tcp/packed chosen\n"
-     "shm/mapped refused: the peer is on another host\n"
-     "ipc/mapped refused: the peer is on another host\n"
-     "cma/direct refused: the peer is on another host\n"
-     "shm/packed refused: the peer is on another host\n"
+     "shm/mapped refused: the peer is reached over the network\n"
+     "ipc/mapped refused: the peer is reached over the network\n"
+     "cma/direct refused: the peer is reached over the network\n"
+     "shm/packed refused: the peer is reached over the network\n"
      "tcp/direct refused: sim:tpu memory cannot be used by tcp"},
     {"without shm, by transport",
      {host, host, .same_host = true, .run = 65536, .exclude = "shm, ipc/mapped"},

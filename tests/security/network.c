@@ -1,0 +1,256 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Hand-offs between engines that share nothing but the cluster key: separate folders, one
+ * TCP port (rule R22). Bytes are checked by digest and by content; what needs one host is
+ * not tried, and says why.
+ */
+#include "conformance/handoff_pair.h"
+#include "test.h"
+
+#include "agent/link.h"
+
+#include <dirent.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TOKENS 150
+
+static const char *folder;
+static char key[128], home_p[128], home_d[128];
+
+static const struct geometry hnd16 = {"hnd", "host", 16, 1, SEGUE_DTYPE_FP16},
+                             nhd32 = {"nhd", "host", 32, 2, SEGUE_DTYPE_FP16},
+                             gaudi = {"hnd", "sim:gaudi", 16, 1, SEGUE_DTYPE_FP16};
+
+static struct segue_agent_opts opts_of(const char *home, bool listens)
+{
+    struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
+    opts.ipc_dir = home;
+    opts.key = key;
+    opts.listen = listens ? "127.0.0.1:0" : NULL;
+    return opts;
+}
+
+struct couple {
+    struct engine p, d;
+    uint32_t from[16], to[16];
+};
+
+static void couple_open(struct couple *x, const struct geometry *gp,
+                        const struct geometry *gd, const struct segue_agent_opts *op,
+                        const struct segue_agent_opts *od)
+{
+    *x = (struct couple){0};
+    engine_open(&x->p, gp, op, NULL);
+    engine_open(&x->d, gd, od, NULL);
+    engine_blocks(&x->p, 1, x->from, engine_needs(&x->p, TOKENS));
+    engine_blocks(&x->d, 2, x->to, engine_needs(&x->d, TOKENS));
+}
+
+static void couple_close(struct couple *x)
+{
+    engine_close(&x->d);
+    engine_close(&x->p);
+}
+
+static struct segue_event hands_over(struct couple *x, uint32_t salt)
+{
+    engine_fill(&x->p, x->from, 0, TOKENS, salt);
+    struct segue_ticket ticket = engine_offer(&x->p, x->from, TOKENS, salt);
+    engine_claim(&x->d, &ticket, x->to, 0, salt, SEGUE_DIGEST_FULL, NULL);
+    struct segue_event e = engine_settled(&x->d, SEGUE_VERDICT_VALID, 20);
+    assert_int_equal(engine_differs(&x->d, x->to, 0, TOKENS, salt), 0);
+    engine_event(&x->p, SEGUE_EVENT_OFFER_ENDED, 20);
+    return e;
+}
+
+/* What the two ends of the only link are. */
+struct ends {
+    uint32_t links;
+    bool network, tls, data_tls;
+};
+
+static enum segue_status look(struct segue_agent *agent, void *arg)
+{
+    struct ends *ends = arg;
+    segue_list_each (at, &agent->links) {
+        struct segue_link *link = segue_container_of(at, struct segue_link, list);
+        ends->links++;
+        ends->network = link->network;
+        ends->tls = link->io.socket.tls != NULL;
+        for (size_t row = 0; row < SEGUE_ROWS_MAX; row++)
+            ends->data_tls |= link->lanes[row].secure;
+    }
+    return SEGUE_OK;
+}
+
+static struct ends ends_of(struct engine *e)
+{
+    struct ends ends = {0};
+    segue_agent_call(e->agent, look, &ends);
+    return ends;
+}
+
+static void any_layout_and_any_side_may_encrypt(void **state)
+{
+    static const struct geometry *const pairs[][2] = {
+        {&hnd16, &hnd16}, {&hnd16, &nhd32}, {&nhd32, &hnd16}, {&gaudi, &hnd16}};
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
+        for (unsigned who = 0; who < 4; who++) {
+            struct segue_agent_opts op = opts_of(home_p, true),
+                                    od = opts_of(home_d, false);
+            op.encrypt = who & 1 ? SEGUE_ENCRYPT_DATA : SEGUE_ENCRYPT_CONTROL;
+            od.encrypt = who & 2 ? SEGUE_ENCRYPT_DATA : SEGUE_ENCRYPT_CONTROL;
+            struct couple x;
+            couple_open(&x, pairs[i][0], pairs[i][1], &op, &od);
+            for (uint32_t salt = 0; salt < 3; salt++) {
+                struct segue_event e = hands_over(&x, salt);
+                if (strncmp(e.report.path, "tcp/", 4) != 0)
+                    fail_msg("over %s", e.report.path);
+            }
+            for (int side = 0; side < 2; side++) {
+                struct ends ends = ends_of(side ? &x.d : &x.p);
+                assert_int_equal(ends.links, 1);
+                assert_true(ends.network && ends.tls);
+                assert_int_equal(ends.data_tls, who != 0);
+            }
+            couple_close(&x);
+        }
+}
+
+static void what_needs_one_host_says_so(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    struct couple x;
+    char text[2048];
+    op.engine_id = "p";
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    hands_over(&x, 1);
+    assert_ok(segue_path_explain(x.d.cache[0], "p", text, sizeof text));
+    if (!strstr(text, "shm/mapped refused: the peer is reached over the network") ||
+        !strstr(text, "tcp/direct chosen"))
+        fail_msg("%s", text);
+    couple_close(&x);
+    od.require = "shm";
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    struct segue_ticket ticket = engine_offer(&x.p, x.from, TOKENS, 1);
+    engine_claim(&x.d, &ticket, x.to, 0, 1, SEGUE_DIGEST_OFF, NULL);
+    engine_settled(&x.d, SEGUE_VERDICT_REFUSED, 20);
+    couple_close(&x);
+}
+
+/* One folder of sockets: the processes of one host, which share memory. */
+static void one_folder_is_one_host(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_p, false);
+    struct couple x;
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    struct segue_event e = hands_over(&x, 1);
+    assert_string_equal(e.report.path, "shm/mapped");
+    assert_false(ends_of(&x.d).network);
+    couple_close(&x);
+}
+
+/* As a container may see it: the same folder's name, and somebody else's socket in it. */
+static void a_socket_that_leads_nowhere(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    struct couple x;
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    struct segue_ticket ticket = engine_offer(&x.p, x.from, TOKENS, 1);
+    engine_fill(&x.p, x.from, 0, TOKENS, 1);
+    snprintf(ticket.address, sizeof ticket.address, "unix:%.90s/p.sock", home_d);
+    engine_prove(&x.d, &ticket);
+    engine_claim(&x.d, &ticket, x.to, 0, 1, SEGUE_DIGEST_FULL, NULL);
+    struct segue_event e = engine_settled(&x.d, SEGUE_VERDICT_VALID, 20);
+    assert_memory_equal(e.report.path, "tcp/", 4);
+    couple_close(&x);
+}
+
+static void a_rotation_of_links(void **state)
+{
+    char theirs[160], command[400];
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    snprintf(theirs, sizeof theirs, "%s/theirs", folder);
+    snprintf(command, sizeof command, "cp -p '%s' '%s'", key, theirs);
+    assert_int_equal(system(command), 0);
+    op.key = theirs;
+    od.idle_ns = 1000000; /* so that every hand-off has a handshake of its own */
+    struct couple x;
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    for (uint32_t step = 0; step < 3; step++) {
+        hands_over(&x, step);
+        assert_ok(segue_key_file_rotate(theirs));
+        usleep(20000);
+        hands_over(&x, step);
+        snprintf(command, sizeof command, "cp -p '%s' '%s'", theirs, key);
+        assert_int_equal(system(command), 0);
+        usleep(20000);
+    }
+    hands_over(&x, 9);
+    couple_close(&x);
+    unlink(theirs);
+}
+
+static void insecure_without_a_key(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    op.key = od.key = NULL;
+    op.insecure = 1;
+    struct couple x;
+    couple_open(&x, &hnd16, &nhd32, &op, &od);
+    /* The other side has not said it: it goes by the unix socket, whatever its folder. */
+    hands_over(&x, 1);
+    assert_false(ends_of(&x.d).network);
+    couple_close(&x);
+    od.insecure = 1;
+    couple_open(&x, &hnd16, &nhd32, &op, &od);
+    hands_over(&x, 1);
+    struct ends ends = ends_of(&x.d);
+    assert_true(ends.network && !ends.tls && !ends.data_tls);
+    couple_close(&x);
+}
+
+/* R21b: the process is gone, the network says so at once. */
+static void many_links_end_well(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    for (int i = 0; i < 10; i++) {
+        struct couple x;
+        couple_open(&x, &hnd16, &hnd16, &op, &od);
+        struct segue_ticket ticket = engine_offer(&x.p, x.from, TOKENS, 1);
+        if (i % 2)
+            engine_claim(&x.d, &ticket, x.to, 0, 1, SEGUE_DIGEST_OFF, NULL);
+        couple_close(&x);
+    }
+}
+
+static int setup(void **state)
+{
+    folder = engines_setup();
+    snprintf(key, sizeof key, "%s/key", folder);
+    snprintf(home_p, sizeof home_p, "%s/p", folder);
+    snprintf(home_d, sizeof home_d, "%s/d", folder);
+    assert_ok(segue_key_file_make(key));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    engines_cleanup();
+    return 0;
+}
+
+static const struct CMUnitTest tests[] = {
+    cmocka_unit_test(any_layout_and_any_side_may_encrypt),
+    cmocka_unit_test(what_needs_one_host_says_so),
+    cmocka_unit_test(one_folder_is_one_host),
+    cmocka_unit_test(a_socket_that_leads_nowhere),
+    cmocka_unit_test(a_rotation_of_links),
+    cmocka_unit_test(insecure_without_a_key),
+    cmocka_unit_test(many_links_end_well),
+};
+TEST_MAIN_AROUND(tests, setup, teardown)
