@@ -62,6 +62,12 @@ struct segue_agent_opts {
         insecure; /* 1: talk to peers on other hosts without a key. Whoever reaches the port, or owns the
                            network, can then read and change everything */
     uint64_t silent_ns; /* a host that is silent as long as this is gone; default 5 s */
+    /* A rank of an engine whose ranks are processes: all agents of the engine have one incarnation, and one of them is its
+     * endpoint (segue_endpoint_open), the one address in its tickets. */
+    const uint8_t *incarnation; /* 16 bytes, read during the call; NULL: random */
+    const char
+        *endpoint; /* its address: this agent's caches are one rank's; NULL: none */
+    uint32_t rank, ranks; /* with an endpoint: which rank; of how many */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \

@@ -32,6 +32,9 @@ struct segue_group_opts {
     uint32_t
         siblings; /* answers that will share these claims (n > 1): each counts as one use of
                           the ticket's (rule R9); zero: 1 */
+    uint64_t
+        use; /* in a rank with a process of its own: the number of the engine's group at its
+                     endpoint, which holds and ends; zero: this is it */
 };
 #define SEGUE_GROUP_OPTS_INIT                                                            \
     {                                                                                    \
@@ -50,6 +53,12 @@ SEGUE_API enum segue_status segue_group_open(segue_agent *agent,
 /* What: gives the hand-off up or ends it without claims (everything cached already, request refused: rule R10): open
  * claims are cancelled, the producer is told that this use is over. GROUP follows. Any thread. E_NOT_FOUND: already ended. */
 SEGUE_API enum segue_status segue_group_close(segue_agent *agent, uint64_t group);
+
+/* What: how a rank in a process of its own ended its part of the group: the engine says so at its endpoint, once a rank.
+ * GROUP follows the last. Any thread. E_NOT_FOUND: already ended. E_INVALID: no verdict, or more than ranks. */
+SEGUE_API enum segue_status segue_group_report(segue_agent *agent, uint64_t group,
+                                               enum segue_verdict verdict,
+                                               const char *detail);
 
 struct segue_claim_opts {
     size_t size; /* sizeof, set by SEGUE_CLAIM_OPTS_INIT */

@@ -48,6 +48,24 @@ SEGUE_API enum segue_status segue_offer_mint(segue_agent *agent,
                                              const struct segue_offer_opts *opts,
                                              struct segue_offer_id *out);
 
+/* What: makes this agent the endpoint of an engine with `ranks` ranks in processes of their own (rule R17). It has no caches;
+ * it mints offers, holds, and ends groups, and tells consumers which rank is where once all have joined. Before the first
+ * rank joins. Any thread. E_INVALID: it is a rank, or has caches. */
+SEGUE_API enum segue_status segue_endpoint_open(segue_agent *agent, uint32_t ranks);
+
+/* What: joins the endpoint named in the agent's options, with the caches it has opened; later ones are told alone. Blocks until
+ * the endpoint has answered, at most connect_ns. Not from a log sink. E_INVALID: the options name none; E_LOST, E_STALE,
+ * E_TIMEOUT: it is not there, or of another start. */
+SEGUE_API enum segue_status segue_endpoint_join(segue_agent *agent);
+
+/* What: makes an offer that the engine's endpoint has minted known to a rank in a process of its own, with the same options;
+ * segue_offer_create follows. Offers are adopted in the order they were minted: a claim on one that is still to come waits,
+ * a claim on one that was passed over is stale (rule R2). OFFER_ENDED comes here too. Any thread.
+ * Errors: E_INVALID when this agent has no endpoint, E_STALE when a later one was adopted before. */
+SEGUE_API enum segue_status segue_offer_adopt(segue_agent *agent,
+                                              const struct segue_offer_id *id,
+                                              const struct segue_offer_opts *opts);
+
 /* What: one rank's blocks of the offer, in token order (copied). The lease starts when every cache has created it; it
  * becomes claimable when `ready` (may be NULL) has retired. Offers are created in the order they were minted.
  * Errors: E_RANGE naming the block id or the count; E_STALE when the offer has ended. Any thread. */

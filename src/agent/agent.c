@@ -221,7 +221,16 @@ enum segue_status segue_agent_create(const struct segue_agent_opts *opts,
     enum segue_status status = segue_agent_options_read(opts, &agent->opts);
     if (status >= 0) {
         snprintf(agent->engine_id, sizeof agent->engine_id, "%s", agent->opts.engine_id);
-        segue_random_fill(agent->incarnation, sizeof agent->incarnation);
+        if (agent->opts.incarnation)
+            memcpy(agent->incarnation, agent->opts.incarnation,
+                   sizeof agent->incarnation);
+        else
+            segue_random_fill(agent->incarnation, sizeof agent->incarnation);
+        agent->opts.incarnation = NULL; /* the caller's */
+        if (agent->opts.endpoint) {
+            snprintf(agent->endpoint, sizeof agent->endpoint, "%s", agent->opts.endpoint);
+            agent->opts.endpoint = agent->endpoint;
+        }
         segue_random_fill(agent->agent_id, sizeof agent->agent_id);
         read_boot_id(agent->boot_id);
         status = open_parts(agent);

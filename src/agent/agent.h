@@ -51,8 +51,9 @@ struct segue_service {
 struct segue_agent {
     struct segue_agent_opts opts; /* defaults filled in; strings are copies */
     char engine_id[64];
-    char address[128]; /* "unix:/path" of the control socket */
-    char network[64];  /* "tcp:10.0.0.1:9000" for other hosts; "": nowhere */
+    char address[128];  /* "unix:/path" of the control socket */
+    char network[64];   /* "tcp:10.0.0.1:9000" for other hosts; "": nowhere */
+    char endpoint[128]; /* of the engine, where this is not it; opts.endpoint */
     uint8_t incarnation[16], agent_id[16], boot_id[16];
     struct segue_loop *loop;
     struct segue_pool *pool;

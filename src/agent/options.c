@@ -163,6 +163,23 @@ static enum segue_status own_strings(struct segue_agent_opts *opts)
                 : segue_fail(SEGUE_E_MEMORY, "no memory for an agent's options");
 }
 
+/* No rows: an environment is inherited, and no two agents are the same rank. */
+static enum segue_status take_rank(const struct segue_agent_opts *given,
+                                   struct segue_agent_opts *out)
+{
+    out->incarnation = given->incarnation;
+    out->endpoint = given->endpoint;
+    out->rank = given->rank;
+    out->ranks = given->ranks;
+    if (!given->endpoint ? given->rank || given->ranks
+                         : !given->incarnation || given->rank >= given->ranks)
+        return segue_fail(SEGUE_E_INVALID,
+                          "rank %u of %u: with an endpoint an agent needs its "
+                          "incarnation, and a rank below their number",
+                          given->rank, given->ranks);
+    return SEGUE_OK;
+}
+
 enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
                                            struct segue_agent_opts *out)
 {
@@ -179,6 +196,7 @@ enum segue_status segue_agent_options_read(const struct segue_agent_opts *given,
                           "option ipc-dir: '%s' is no absolute path; peers elsewhere "
                           "could not find it",
                           opts.ipc_dir);
+    SEGUE_TRY(take_rank(&known, &opts));
     SEGUE_TRY(check_paths("require", opts.require));
     SEGUE_TRY(check_paths("exclude", opts.exclude));
     enum segue_status status = own_strings(&opts);

@@ -121,17 +121,18 @@ static void deadline(struct segue_timer *timer)
 
 /* ---- pairing ---- */
 
-#define PAIRS_MAX 256
-
-/* Among replicas of the same heads and layers the first one serves (GQA and MLA under TP). */
-static bool covered(const struct segue_overlap *have, size_t n,
-                    const struct segue_overlap *o)
+static enum segue_status choose_from(struct segue_cover *cover,
+                                     const struct segue_remote_cache *caches, size_t n,
+                                     const struct segue_remote_cache **out)
 {
-    for (size_t i = 0; i < n; i++)
-        if (have[i].layer_first == o->layer_first && have[i].layers == o->layers &&
-            have[i].head_first == o->head_first && have[i].heads == o->heads)
-            return true;
-    return false;
+    for (size_t i = 0; i < n; i++) {
+        bool needed = false;
+        if (!caches[i].gone)
+            SEGUE_TRY(segue_cover_add(cover, &caches[i].geometry, &needed));
+        if (needed)
+            out[cover->n - 1] = &caches[i];
+    }
+    return SEGUE_OK;
 }
 
 static enum segue_status choose(struct segue_claim *claim,
@@ -139,40 +140,19 @@ static enum segue_status choose(struct segue_claim *claim,
 {
     struct segue_group *group = claim->group;
     const struct segue_geometry *ours = &claim->cache->geometry;
-    struct segue_overlap have[PAIRS_MAX];
-    uint64_t area = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < group->n_caches; i++) {
-        struct segue_overlap o;
-        if (group->caches[i].gone)
-            continue;
-        const struct segue_geometry *theirs = &group->caches[i].geometry;
-        if (theirs->group != ours->group)
-            continue;
-        if (theirs->heads_total != ours->heads_total ||
-            theirs->layers_total != ours->layers_total)
-            return segue_fail(SEGUE_E_MISMATCH,
-                              "the producer's model has %u layers and %u KV heads, the "
-                              "consumer's %u and %u",
-                              theirs->layers_total, theirs->heads_total,
-                              ours->layers_total, ours->heads_total);
-        if (!segue_overlap_of(theirs, ours, &o) || covered(have, n, &o))
-            continue;
-        if (n == PAIRS_MAX)
-            return segue_fail(SEGUE_E_LIMIT,
-                              "the claim overlaps more than %d producer caches",
-                              PAIRS_MAX);
-        have[n] = o;
-        out[n++] = &group->caches[i];
-        area += (uint64_t)o.layers * o.heads;
+    struct segue_cover cover = {.ours = ours};
+    SEGUE_TRY(choose_from(&cover, group->caches, group->n_caches, out));
+    segue_list_each (l, &group->sources) {
+        struct segue_source *source = segue_container_of(l, struct segue_source, list);
+        SEGUE_TRY(choose_from(&cover, source->caches, source->n, out));
     }
     uint64_t want = (uint64_t)ours->layout.layers * ours->layout.heads;
-    if (area != want)
+    if (cover.area != want)
         return segue_fail(SEGUE_E_MISMATCH,
                           "engine %s holds %llu of the %llu layers x heads of this rank",
-                          group->ticket.engine_id, (unsigned long long)area,
+                          group->ticket.engine_id, (unsigned long long)cover.area,
                           (unsigned long long)want);
-    *n_out = n;
+    *n_out = cover.n;
     return SEGUE_OK;
 }
 
@@ -188,15 +168,21 @@ void segue_claim_begin(struct segue_claim *claim)
     if (group->state != SEGUE_GROUP_READY)
         return;
     group->holding = false;
+    enum segue_status status = claim->first == group->ticket.tokens
+                                   ? SEGUE_OK
+                                   : segue_sources_reach(group, &claim->cache->geometry);
+    if (status == SEGUE_IN_PROGRESS || claim->state != SEGUE_CLAIM_WAITING)
+        return; /* it begins again when they are; or that has failed at once */
     segue_step(&segue_claim_machine, &claim->state, SEGUE_CLAIM_ON_BEGIN);
     if (claim->first ==
         group->ticket.tokens) { /* everything is here already: nothing to ask for (R10) */
         segue_claim_judge(claim, SEGUE_VERDICT_VALID, "");
         return;
     }
-    const struct segue_remote_cache *remote[PAIRS_MAX];
+    const struct segue_remote_cache *remote[SEGUE_PAIRS_MAX];
     size_t n = 0;
-    enum segue_status status = choose(claim, remote, &n);
+    if (status >= 0)
+        status = choose(claim, remote, &n);
     claim->held++;
     claim->open = (uint32_t)n;
     for (size_t i = 0; i < n && status >= 0 && claim->state == SEGUE_CLAIM_PAIRED; i++)

@@ -45,8 +45,10 @@ static void finish(struct segue_group *group)
     if (group->verdict == SEGUE_VERDICT_NONE)
         group->verdict = group->posted ? SEGUE_VERDICT_VALID : SEGUE_VERDICT_CANCELLED;
     segue_loop_timer_cancel(h->agent->loop, &group->renew);
+    segue_sources_drop(group);
     if (group->link) {
-        send_offer(group, SEGUE_FRAME_END);
+        if (!group->opts.use) /* else the engine's endpoint ends it */
+            send_offer(group, SEGUE_FRAME_END);
         segue_link_business(group->link, -1);
         group->link = NULL;
     }
@@ -98,7 +100,8 @@ void segue_group_stop(struct segue_group *group, enum segue_verdict verdict,
     segue_group_settle(group);
 }
 
-static void fail(struct segue_group *group, enum segue_verdict verdict, const char *why)
+void segue_group_fail(struct segue_group *group, enum segue_verdict verdict,
+                      const char *why)
 {
     segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_FAIL);
     group->verdict = verdict;
@@ -112,14 +115,16 @@ static void fail(struct segue_group *group, enum segue_verdict verdict, const ch
 
 void segue_group_lost(struct segue_group *group, struct segue_link *link, const char *why)
 {
-    if (group->link != link)
+    if (group->link == link) {
+        if (group->state == SEGUE_GROUP_ASKING)
+            segue_caches_wait_cancel(&group->caches_wait);
+        group->link = NULL;
+    } else if (!segue_sources_lost(group, link)) {
         return;
-    group->link = NULL;
+    }
     if (group->state == SEGUE_GROUP_FAILED) /* it waits for its claims, to judge them */
         return;
-    if (group->state == SEGUE_GROUP_ASKING)
-        segue_caches_wait_cancel(&group->caches_wait);
-    fail(group, SEGUE_VERDICT_LOST, why);
+    segue_group_fail(group, SEGUE_VERDICT_LOST, why);
 }
 
 /* ---- first contact ---- */
@@ -128,11 +133,13 @@ static void asked(struct segue_caches_wait *wait, enum segue_status status)
 {
     struct segue_group *group = segue_container_of(wait, struct segue_group, caches_wait);
     if (status < 0) {
-        fail(group, segue_verdict_of(status), wait->why);
+        segue_group_fail(group, segue_verdict_of(status), wait->why);
         return;
     }
     group->caches = wait->caches;
     group->n_caches = wait->n;
+    group->members = wait->members;
+    group->n_members = wait->n_members;
     segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_TOLD);
     group->held++;
     segue_list_each (l, &group->claims)
@@ -162,9 +169,10 @@ static void dialled(struct segue_link_wait *wait, enum segue_status status)
     }
     if (status < 0) {
         /* Nobody there within the deadline: the producer is gone as far as this hand-off goes. */
-        fail(group,
-             status == SEGUE_E_TIMEOUT ? SEGUE_VERDICT_LOST : segue_verdict_of(status),
-             wait->why);
+        segue_group_fail(group,
+                         status == SEGUE_E_TIMEOUT ? SEGUE_VERDICT_LOST
+                                                   : segue_verdict_of(status),
+                         wait->why);
         return;
     }
     group->link = wait->link;
@@ -172,7 +180,8 @@ static void dialled(struct segue_link_wait *wait, enum segue_status status)
     segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_LINKED);
     if (group->holding)
         send_offer(group, SEGUE_FRAME_HOLD);
-    if (group->closed) { /* nobody will claim: all there is to do is to say so */
+    /* Nobody will claim, or not through this agent: all there is to do is to hold, and to say how it ended. */
+    if (group->closed || !segue_caches_any(group->handoff->agent)) {
         segue_step(&segue_group_machine, &group->state, SEGUE_GROUP_ON_TOLD);
         segue_group_settle(group);
         return;
@@ -232,6 +241,7 @@ static enum segue_status open_group(struct segue_agent *agent, void *arg)
     if (group->opts.timeout_ns == 0)
         group->opts.timeout_ns = agent->opts.claim_ns;
     segue_list_init(&group->claims);
+    segue_list_init(&group->sources);
     group->renew.fn = renew;
     segue_loop_timer_set(agent->loop, &group->renew,
                          segue_now_ns() + agent->opts.renew_ns);
@@ -300,4 +310,35 @@ static enum segue_status hold_group(struct segue_agent *agent, void *arg)
 enum segue_status segue_group_hold(struct segue_agent *agent, uint64_t group)
 {
     return segue_agent_call(agent, hold_group, &group);
+}
+
+/* ---- ranks that are processes ---- */
+
+struct report {
+    uint64_t group;
+    enum segue_verdict verdict;
+    const char *detail;
+};
+
+static enum segue_status report_group(struct segue_agent *agent, void *arg)
+{
+    struct report *r = arg;
+    struct segue_group *group = find(agent, r->group);
+    if (!group)
+        return SEGUE_E_NOT_FOUND;
+    if (r->verdict == SEGUE_VERDICT_NONE || group->posted == group->opts.ranks)
+        return segue_fail(SEGUE_E_INVALID, "the group has %u ranks, and each one verdict",
+                          group->opts.ranks);
+    group->holding = false;
+    group->posted++;
+    segue_group_judged(group, NULL, r->verdict, r->detail);
+    segue_group_settle(group);
+    return SEGUE_OK;
+}
+
+enum segue_status segue_group_report(struct segue_agent *agent, uint64_t group,
+                                     enum segue_verdict verdict, const char *detail)
+{
+    return segue_agent_call(agent, report_group,
+                            &(struct report){group, verdict, detail ? detail : ""});
 }

@@ -152,6 +152,7 @@ static void link_gone(struct segue_service *service, struct segue_link *link,
         segue_serve_lost(serve);
     segue_use_link_gone(h, link);
     segue_resets_link_gone(h, link);
+    segue_early_gone(h, link);
     segue_list_each (l, &peer->routes)
         segue_route_gone(segue_container_of(l, struct segue_route, list));
     segue_map_clear(&peer->serves);
@@ -194,25 +195,57 @@ static enum segue_status on_hold(struct segue_handoff *h, struct segue_reader *r
     return SEGUE_OK;
 }
 
-static enum segue_status on_end(struct segue_handoff *h, struct segue_link *link,
+static enum segue_status on_end(struct segue_handoff *h, const uint8_t engine[16],
                                 struct segue_reader *r)
 {
     struct segue_msg_end m;
     SEGUE_TRY(segue_end_read(r, &m));
     struct segue_offer *offer = segue_offer_find(h, &m.offer);
     if (offer)
-        segue_use_end(offer, link, &m);
+        segue_use_end(offer, engine, &m);
     return SEGUE_OK;
 }
 
-static enum segue_status on_frame(struct segue_service *service, struct segue_link *link,
-                                  struct segue_frame *frame)
+/* The endpoint of an engine whose ranks are processes says it on (R11): they own the bytes, and judge. */
+static void relay(struct segue_handoff *h, const struct segue_link *link,
+                  const struct segue_frame *frame)
 {
-    struct segue_handoff *h = segue_container_of(service, struct segue_handoff, service);
+    uint8_t body[128];
+    struct segue_writer w = segue_writer_make(body, sizeof body);
+    if (h->agent->opts.ranks == 0 || h->agent->opts.endpoint || frame->len > 96)
+        return;
+    segue_writer_u8(&w, frame->type);
+    segue_writer_bytes(&w, link->peer.incarnation, sizeof link->peer.incarnation);
+    segue_writer_bytes(&w, frame->body, frame->len);
+    segue_members_send(h->agent, SEGUE_SERVICE_HANDOFF, SEGUE_FRAME_RELAY, body,
+                       (uint32_t)w.len);
+}
+
+static enum segue_status on_relay(struct segue_handoff *h, struct segue_link *link,
+                                  const struct segue_frame *frame, struct segue_reader *r)
+{
+    uint8_t type = segue_reader_u8(r), engine[16];
+    segue_reader_copy(r, engine, sizeof engine);
+    struct segue_reader peek = *r;
+    struct segue_offer_id id;
+    segue_offer_id_read(&peek, &id);
+    if (peek.failed || segue_endpoint_link(h->agent) != link)
+        return segue_fail(SEGUE_E_PROTOCOL,
+                          "the peer relayed what is not this rank's to hear");
+    if (id.sequence > h->minted) /* told before the engine has told us of the offer */
+        return segue_early_park(h, link, frame, id.sequence, 0);
+    if (type == SEGUE_FRAME_HOLD)
+        return on_hold(h, r);
+    return type == SEGUE_FRAME_END ? on_end(h, engine, r) : SEGUE_OK;
+}
+
+enum segue_status segue_handoff_frame(struct segue_handoff *h, struct segue_link *link,
+                                      struct segue_frame *frame)
+{
     struct segue_reader r = segue_reader_make(frame->body, frame->len);
     switch ((enum segue_handoff_frame)frame->type) {
     case SEGUE_FRAME_CLAIM:
-        return segue_serve_claim(h, link, &r);
+        return segue_serve_claim(h, link, frame);
     case SEGUE_FRAME_ACCEPT:
         return on_accept(h, link, &r);
     case SEGUE_FRAME_COMMIT:
@@ -224,15 +257,26 @@ static enum segue_status on_frame(struct segue_service *service, struct segue_li
     case SEGUE_FRAME_RENEW:
         return segue_serve_renew(h, link, &r);
     case SEGUE_FRAME_HOLD:
+        relay(h, link, frame);
         return on_hold(h, &r);
     case SEGUE_FRAME_END:
-        return on_end(h, link, &r);
+        relay(h, link, frame);
+        return on_end(h, link->peer.incarnation, &r);
     case SEGUE_FRAME_INVALIDATE:
         return segue_route_invalidate(link, &r);
     case SEGUE_FRAME_INVALID:
         return segue_reset_heard(h, link, &r);
+    case SEGUE_FRAME_RELAY:
+        return on_relay(h, link, frame, &r);
     }
     return SEGUE_OK; /* of a later version: skipped (R21) */
+}
+
+static enum segue_status on_frame(struct segue_service *service, struct segue_link *link,
+                                  struct segue_frame *frame)
+{
+    return segue_handoff_frame(segue_container_of(service, struct segue_handoff, service),
+                               link, frame);
 }
 
 /* ---- life ---- */
@@ -320,6 +364,7 @@ struct segue_handoff *segue_handoff_of(struct segue_agent *agent)
     segue_list_init(&h->free_serves);
     segue_list_init(&h->free_uses);
     segue_list_init(&h->resets);
+    segue_list_init(&h->early);
     h->service = (struct segue_service){.type = SEGUE_SERVICE_HANDOFF,
                                         .frame = on_frame,
                                         .gone = link_gone,

@@ -41,6 +41,7 @@ struct segue_handoff {
     struct segue_map groups, claims, pairs; /* id -> object */
     struct segue_list free_claims, free_pairs, free_serves, free_uses;
     struct segue_list resets;  /* segue_reset, going on */
+    struct segue_list early;   /* segue_early: about offers still to be adopted (R2) */
     size_t live;               /* offers, groups and serves not yet freed: idle when 0 */
     uint8_t *frame;            /* room to build one frame */
     struct segue_ids identity; /* 0, 1, 2, ... */
@@ -241,13 +242,31 @@ struct segue_part *segue_offer_part(struct segue_offer *offer,
 enum segue_status segue_use_claim(struct segue_offer *offer, struct segue_link *link,
                                   const struct segue_msg_claim *m);
 /* What: END: the use is spent or given back; the offer ends with the last. */
-void segue_use_end(struct segue_offer *offer, const struct segue_link *link,
+void segue_use_end(struct segue_offer *offer, const uint8_t engine[16],
                    const struct segue_msg_end *m);
 void segue_use_link_gone(struct segue_handoff *h, const struct segue_link *link);
 void segue_uses_drop(struct segue_offer *offer); /* the offer goes */
 
+/* ---- what comes before its offer, at a rank of an engine whose ranks are processes (early.c, R2) ---- */
+
+/* What: keeps the frame until the offer is adopted or passed over, the parking time ends, or the link goes. `pair`: of a
+ * claim, 0 of anything else. E_LIMIT: too many of this link's are kept. */
+enum segue_status segue_early_park(struct segue_handoff *h, struct segue_link *link,
+                                   const struct segue_frame *frame, uint64_t sequence,
+                                   uint64_t pair);
+void segue_early_adopted(struct segue_handoff *h, uint64_t sequence);
+void segue_early_cancel(struct segue_handoff *h, const struct segue_link *link,
+                        uint64_t pair);
+void segue_early_gone(struct segue_handoff *h, const struct segue_link *link);
+uint32_t segue_early_count(const struct segue_handoff *h, const struct segue_link *link);
+
+/* What: a frame of this service, as from a link. */
+enum segue_status segue_handoff_frame(struct segue_handoff *h, struct segue_link *link,
+                                      struct segue_frame *frame);
+void segue_serve_tell(struct segue_handoff *h, struct segue_link *link, uint64_t pair,
+                      enum segue_verdict verdict, uint64_t digest, const char *why);
 enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *link,
-                                    struct segue_reader *r);
+                                    const struct segue_frame *frame);
 enum segue_status segue_serve_commit(struct segue_handoff *h, struct segue_link *link,
                                      struct segue_reader *r);
 enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link *link,
@@ -279,6 +298,10 @@ struct segue_group {
     struct segue_caches_wait caches_wait;
     const struct segue_remote_cache *caches;
     size_t n_caches;
+    const struct segue_member
+        *members; /* where caches of other agents of the engine are */
+    size_t n_members;
+    struct segue_list sources; /* segue_source: those that a claim has needed */
     struct segue_list claims;
     uint32_t posted, judged;
     uint32_t held; /* somebody walks its claims: not yet to be freed */
@@ -331,6 +354,40 @@ struct segue_pair {
     bool digesting;
     uint64_t bytes;
 };
+
+/* One agent of the producer's engine, where its ranks are processes. */
+struct segue_source {
+    struct segue_list list; /* group->sources */
+    struct segue_group *group;
+    char address[108];
+    struct segue_link *link; /* NULL before and after */
+    struct segue_link_wait link_wait;
+    struct segue_caches_wait caches_wait;
+    bool dialling, asking, ready;
+    const struct segue_remote_cache *caches;
+    size_t n;
+};
+#define SEGUE_PAIRS_MAX 256 /* of one claim */
+
+/* The caches of a producer that a consumer cache of this geometry needs, each piece of the model once. */
+struct segue_cover {
+    const struct segue_geometry *ours;
+    struct segue_overlap have[SEGUE_PAIRS_MAX];
+    size_t n;
+    uint64_t area; /* layers x heads covered */
+};
+/* What: adds a cache when it overlaps and no replica of it is there. *needed: whether. E_MISMATCH: another model. */
+enum segue_status segue_cover_add(struct segue_cover *cover,
+                                  const struct segue_geometry *theirs, bool *needed);
+
+/* What: sees to it that the ranks this claim overlaps are linked and described (R17): IN_PROGRESS until they are; the
+ * group's claims begin again then. */
+enum segue_status segue_sources_reach(struct segue_group *group,
+                                      const struct segue_geometry *ours);
+bool segue_sources_lost(struct segue_group *group, const struct segue_link *link);
+void segue_sources_drop(struct segue_group *group);
+void segue_group_fail(struct segue_group *group, enum segue_verdict verdict,
+                      const char *why);
 
 void segue_group_routed(
     struct segue_group *group); /* caches are known: pair up every claim */

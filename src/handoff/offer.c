@@ -154,8 +154,37 @@ void segue_offer_end(struct segue_offer *offer, enum segue_verdict verdict,
 
 struct mint {
     const struct segue_offer_opts *opts;
-    struct segue_offer_id *out;
+    struct segue_offer_id *out;         /* mint */
+    const struct segue_offer_id *given; /* adopt */
 };
+
+static enum segue_status offer_new(struct segue_handoff *h, uint64_t sequence,
+                                   const struct segue_offer_opts *opts)
+{
+    struct segue_agent *agent = h->agent;
+    SEGUE_TRY(segue_events_reserve(&agent->events, 1));
+    struct segue_offer *offer = calloc(1, sizeof *offer);
+    if (!offer || segue_map_put(&h->offers, sequence, offer) < 0) {
+        free(offer);
+        segue_events_unreserve(&agent->events, 1);
+        return segue_fail(SEGUE_E_MEMORY, "no memory for an offer");
+    }
+    offer->handoff = h;
+    offer->sequence = h->minted = sequence;
+    offer->tokens = opts->tokens;
+    offer->uses = offer->left = opts->uses ? opts->uses : 1;
+    offer->hash = opts->hash;
+    offer->lease_ns = opts->lease_ns ? opts->lease_ns : agent->opts.lease_ns;
+    offer->hold_end = segue_boot_ns() + hold_most(offer);
+    offer->user = opts->user;
+    offer->timer.fn = lease_over;
+    segue_list_init(&offer->parts);
+    segue_list_init(&offer->serves);
+    segue_list_init(&offer->taken);
+    segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
+    h->live++;
+    return SEGUE_OK;
+}
 
 static enum segue_status mint(struct segue_agent *agent, void *arg)
 {
@@ -163,30 +192,40 @@ static enum segue_status mint(struct segue_agent *agent, void *arg)
     struct segue_handoff *h = segue_handoff_of(agent);
     if (!h)
         return SEGUE_E_MEMORY;
-    SEGUE_TRY(segue_events_reserve(&agent->events, 1));
-    struct segue_offer *offer = calloc(1, sizeof *offer);
-    if (!offer || segue_map_put(&h->offers, h->minted + 1, offer) < 0) {
-        free(offer);
-        segue_events_unreserve(&agent->events, 1);
-        return segue_fail(SEGUE_E_MEMORY, "no memory for an offer");
-    }
-    offer->handoff = h;
-    offer->sequence = ++h->minted;
-    offer->tokens = m->opts->tokens;
-    offer->uses = offer->left = m->opts->uses ? m->opts->uses : 1;
-    offer->hash = m->opts->hash;
-    offer->lease_ns = m->opts->lease_ns ? m->opts->lease_ns : agent->opts.lease_ns;
-    offer->hold_end = segue_boot_ns() + hold_most(offer);
-    offer->user = m->opts->user;
-    offer->timer.fn = lease_over;
-    segue_list_init(&offer->parts);
-    segue_list_init(&offer->serves);
-    segue_list_init(&offer->taken);
-    segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
-    h->live++;
-    segue_agent_fault(agent, "offer", SEGUE_FAULT_SAY);
+    if (agent->opts.endpoint)
+        return segue_fail(SEGUE_E_INVALID,
+                          "offers of an engine are minted at its endpoint");
+    SEGUE_TRY(offer_new(h, h->minted + 1, m->opts));
     memcpy(m->out->incarnation, agent->incarnation, sizeof m->out->incarnation);
-    m->out->sequence = offer->sequence;
+    m->out->sequence = h->minted;
+    return SEGUE_OK;
+}
+
+static enum segue_status adopt(struct segue_agent *agent, void *arg)
+{
+    struct mint *m = arg;
+    struct segue_handoff *h = segue_handoff_of(agent);
+    if (!h)
+        return SEGUE_E_MEMORY;
+    if (!agent->opts.endpoint ||
+        memcmp(m->given->incarnation, agent->incarnation, 16) != 0)
+        return segue_fail(SEGUE_E_INVALID,
+                          "only a rank adopts offers, and only its own engine's");
+    if (m->given->sequence <= h->minted)
+        return segue_fail(SEGUE_E_STALE, "offer %llu comes after offer %llu",
+                          (unsigned long long)m->given->sequence,
+                          (unsigned long long)h->minted);
+    SEGUE_TRY(offer_new(h, m->given->sequence, m->opts));
+    segue_early_adopted(h, h->minted);
+    return SEGUE_OK;
+}
+
+static enum segue_status take_opts(const struct segue_offer_opts *opts,
+                                   struct segue_offer_opts *known)
+{
+    SEGUE_TRY(segue_sized_take("struct segue_offer_opts", opts, known, sizeof *known));
+    if (known->tokens == 0)
+        return segue_fail(SEGUE_E_INVALID, "an offer needs at least one token");
     return SEGUE_OK;
 }
 
@@ -195,10 +234,17 @@ enum segue_status segue_offer_mint(struct segue_agent *agent,
                                    struct segue_offer_id *out)
 {
     struct segue_offer_opts known;
-    SEGUE_TRY(segue_sized_take("struct segue_offer_opts", opts, &known, sizeof known));
-    if (known.tokens == 0)
-        return segue_fail(SEGUE_E_INVALID, "an offer needs at least one token");
-    return segue_agent_call(agent, mint, &(struct mint){&known, out});
+    SEGUE_TRY(take_opts(opts, &known));
+    return segue_agent_call(agent, mint, &(struct mint){&known, out, NULL});
+}
+
+enum segue_status segue_offer_adopt(struct segue_agent *agent,
+                                    const struct segue_offer_id *id,
+                                    const struct segue_offer_opts *opts)
+{
+    struct segue_offer_opts known;
+    SEGUE_TRY(take_opts(opts, &known));
+    return segue_agent_call(agent, adopt, &(struct mint){&known, NULL, id});
 }
 
 /* ---- create ---- */

@@ -151,7 +151,7 @@ static void send_claim(struct segue_pair *pair)
         .row = pair->route->path.row,
         .way = (uint8_t)pair->route->path.way,
         .geometry = cache->geometry,
-        .use = claim->group->id,
+        .use = claim->group->opts.use ? claim->group->opts.use : claim->group->id,
         .counts = claim->group->opts.siblings,
         .from = cache->id,
     };
@@ -250,8 +250,8 @@ enum segue_status segue_pair_open(struct segue_claim *claim,
     pair->claim = claim;
     pair->state = SEGUE_PAIR_ROUTING;
     enum segue_status status = segue_map_put(&h->pairs, pair->id, pair);
-    if (status >= 0 && (status = segue_route_get(claim->group->link, claim->cache, remote,
-                                                 &pair->route)) < 0)
+    if (status >= 0 &&
+        (status = segue_route_get(remote->link, claim->cache, remote, &pair->route)) < 0)
         segue_map_remove(&h->pairs, pair->id);
     if (status < 0) {
         segue_list_push_back(&h->free_pairs, &pair->list);

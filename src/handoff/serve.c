@@ -14,8 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void tell(struct segue_handoff *h, struct segue_link *link, uint64_t pair,
-                 enum segue_verdict verdict, uint64_t digest, const char *why)
+void segue_serve_tell(struct segue_handoff *h, struct segue_link *link, uint64_t pair,
+                      enum segue_verdict verdict, uint64_t digest, const char *why)
 {
     struct segue_msg_verdict m = {
         .pair = pair, .verdict = (uint8_t)verdict, .digest = digest};
@@ -78,7 +78,7 @@ void segue_serve_end(struct segue_serve *serve, enum segue_verdict verdict,
                      const char *why)
 {
     if (serve->link)
-        tell(serve->handoff, serve->link, serve->pair, verdict, 0, why);
+        segue_serve_tell(serve->handoff, serve->link, serve->pair, verdict, 0, why);
     over(serve, SEGUE_SERVE_ON_END);
 }
 
@@ -124,7 +124,7 @@ static void judge(struct segue_serve *serve)
                  "the producer's digest is %016llx, the consumer's %016llx",
                  (unsigned long long)ours, (unsigned long long)serve->commit.digest);
     }
-    tell(serve->handoff, serve->link, serve->pair, verdict, ours, why);
+    segue_serve_tell(serve->handoff, serve->link, serve->pair, verdict, ours, why);
     over(serve, SEGUE_SERVE_ON_JUDGE);
 }
 
@@ -282,7 +282,7 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
             SEGUE_E_REFUSED, "%s does not reach other hosts",
             segue_path_name((struct segue_path){m->row, (enum segue_way)m->way}));
     struct segue_part *part = segue_offer_part(offer, cache);
-    if (peer->serves.count >= SEGUE_PEER_CLAIMS_MAX)
+    if (peer->serves.count + segue_early_count(h, link) >= SEGUE_PEER_CLAIMS_MAX)
         return segue_fail(SEGUE_E_LIMIT, "this peer has %zu open claims already",
                           peer->serves.count);
     struct segue_route *route;
@@ -330,19 +330,27 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
 }
 
 enum segue_status segue_serve_claim(struct segue_handoff *h, struct segue_link *link,
-                                    struct segue_reader *r)
+                                    const struct segue_frame *frame)
 {
     struct segue_msg_claim m;
-    SEGUE_TRY(segue_claim_read(r, &m, h->room));
+    struct segue_reader r = segue_reader_make(frame->body, frame->len);
+    SEGUE_TRY(segue_claim_read(&r, &m, h->room));
     struct segue_peer *peer = segue_peer_of(link);
     if (!peer)
         return SEGUE_E_MEMORY;
     if (segue_map_get(&peer->serves, m.pair))
         return segue_fail(SEGUE_E_PROTOCOL, "the peer used claim id %llu twice",
                           (unsigned long long)m.pair);
-    enum segue_status status = claimed(h, link, peer, &m);
+    /* A rank hears of offers from its engine, in order: one beyond the last is still to come (R2). */
+    enum segue_status status;
+    if (h->agent->opts.endpoint && m.offer.sequence > h->minted &&
+        memcmp(m.offer.incarnation, h->agent->incarnation, 16) == 0)
+        status = segue_early_park(h, link, frame, m.offer.sequence, m.pair);
+    else
+        status = claimed(h, link, peer, &m);
     if (status < 0)
-        tell(h, link, m.pair, segue_verdict_of(status), 0, segue_error_detail());
+        segue_serve_tell(h, link, m.pair, segue_verdict_of(status), 0,
+                         segue_error_detail());
     return SEGUE_OK;
 }
 
@@ -362,7 +370,7 @@ enum segue_status segue_serve_commit(struct segue_handoff *h, struct segue_link 
     struct segue_serve *serve = find(link, m.pair);
     if (!serve || serve->state != SEGUE_SERVE_OPEN) {
         /* Its verdict is on the way or was given; a commit is never answered twice with valid. */
-        tell(h, link, m.pair, SEGUE_VERDICT_STALE, 0, "the claim is over");
+        segue_serve_tell(h, link, m.pair, SEGUE_VERDICT_STALE, 0, "the claim is over");
         return SEGUE_OK;
     }
     serve->commit = m;
@@ -379,6 +387,8 @@ enum segue_status segue_serve_cancel(struct segue_handoff *h, struct segue_link 
     struct segue_serve *serve = find(link, pair);
     if (serve)
         over(serve, SEGUE_SERVE_ON_CANCEL);
+    else
+        segue_early_cancel(h, link, pair);
     return SEGUE_OK;
 }
 

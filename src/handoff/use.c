@@ -116,13 +116,13 @@ static bool failed(uint8_t verdict)
            verdict == SEGUE_VERDICT_CANCELLED;
 }
 
-void segue_use_end(struct segue_offer *offer, const struct segue_link *link,
+void segue_use_end(struct segue_offer *offer, const uint8_t engine[16],
                    const struct segue_msg_end *m)
 {
     /* Whoever holds a crossed or forged ticket ends nobody else's offer (R3). */
     if (memcmp(&m->hash, &offer->hash, sizeof m->hash) != 0)
         return;
-    struct segue_use *use = find(offer, link->peer.incarnation, m->group);
+    struct segue_use *use = find(offer, engine, m->group);
     if (use)
         over(use, failed(m->verdict) ? SEGUE_USE_ON_FAIL : SEGUE_USE_ON_END);
     else if (!failed(m->verdict)) /* it never claimed (R10), or never could */

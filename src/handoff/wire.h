@@ -22,6 +22,7 @@ enum segue_handoff_frame {
     SEGUE_FRAME_END = 8,     /* C: this engine's use of the offer is over (R8) */
     SEGUE_FRAME_INVALIDATE = 9, /* P: let go of this cache's memory (R15) */
     SEGUE_FRAME_INVALID = 10,   /* C: nobody here has it any more */
+    SEGUE_FRAME_RELAY = 11,     /* endpoint to its ranks: a HOLD or END has come (R11) */
 };
 
 #define SEGUE_WIRE_RUNS_MAX 65536 /* block runs of one accept */

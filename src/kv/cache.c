@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 static enum segue_status take_text(const char *what, const char *text, char *out,

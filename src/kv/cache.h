@@ -62,12 +62,23 @@ struct segue_import {
     struct segue_remote *remote[SEGUE_CACHE_REGIONS_MAX];
 };
 
+/* One rank's cache, with another agent of the same engine. */
+struct segue_member {
+    char address[108];
+    uint32_t rank;
+    struct segue_geometry window; /* its layers and heads; nothing else is set */
+};
+#define SEGUE_MEMBERS_MAX 1024
+
 struct segue_caches_wait {
     void (*done)(struct segue_caches_wait *wait,
                  enum segue_status status); /* once, unless cancelled */
     void *user;
     const struct segue_remote_cache *caches; /* result, borrowed: the link's life */
     size_t n;
+    const struct segue_member
+        *members; /* of an endpoint: where its ranks' caches are; borrowed alike */
+    size_t n_members;
     char why[256];
     struct segue_list list; /* private */
 };
@@ -89,6 +100,14 @@ enum segue_status segue_cache_import(const struct segue_remote_cache *cache,
 void segue_cache_imports_drop(struct segue_link *link, uint32_t cache);
 /* What: has the peer behind this link been told of our caches? */
 bool segue_cache_told(const struct segue_link *link);
+
+/* What: of an engine whose ranks are processes: the endpoint's link, at a rank; NULL: none. */
+struct segue_link *segue_endpoint_link(struct segue_agent *agent);
+/* What: at the endpoint: sends one frame to every rank. */
+void segue_members_send(struct segue_agent *agent, uint8_t service, uint8_t type,
+                        const void *body, uint32_t len);
+/* What: has this agent caches of its own? */
+bool segue_caches_any(struct segue_agent *agent);
 
 /* What: our cache by id, for a service that was named one by a peer; NULL: none. */
 struct segue_cache *segue_cache_find(struct segue_agent *agent, uint32_t id);

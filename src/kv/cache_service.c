@@ -21,6 +21,7 @@ struct cache_service {
     struct segue_agent *agent;
     struct segue_list caches; /* ours */
     uint32_t n_caches, next_id;
+    struct segue_members members;  /* of an endpoint */
     uint8_t body[SEGUE_FRAME_MAX]; /* of the message being written */
 };
 
@@ -28,12 +29,15 @@ struct cache_service {
 struct peer {
     struct segue_link *link;
     bool asks;   /* it wants our caches, and has been told */
+    bool owed;   /* but for the last word, as ranks are still to join */
     bool asking; /* we have asked and still wait */
     bool told;   /* we have heard of all */
     struct segue_list waits;
     struct segue_timer deadline;
     struct segue_remote_cache *caches; /* SEGUE_CACHES_MAX, so that they never move */
     size_t n_caches;
+    struct segue_member *members; /* theirs */
+    size_t n_members, members_cap;
     uint32_t fds;
     struct segue_list imports;
 };
@@ -133,7 +137,40 @@ static void on_ask(struct cache_service *service, struct peer *peer)
         if (!cache->closer)
             tell(service, peer->link, cache);
     }
-    segue_link_send(peer->link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TOLD, NULL, 0, NULL, 0);
+    peer->owed = true;
+    segue_caches_told(service->agent);
+}
+
+void segue_caches_told(struct segue_agent *agent)
+{
+    struct cache_service *service = service_of(agent);
+    if (!segue_members_complete(&service->members, agent))
+        return; /* who asks has a deadline */
+    segue_list_each (at, &agent->links) {
+        struct segue_link *link = segue_container_of(at, struct segue_link, list);
+        struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
+        if (!peer || !peer->owed)
+            continue;
+        peer->owed = false;
+        segue_members_tell(&service->members, link);
+        segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TOLD, NULL, 0, NULL, 0);
+    }
+}
+
+bool segue_caches_any(struct segue_agent *agent)
+{
+    return agent->services[SEGUE_SERVICE_CACHE] &&
+           !segue_list_empty(&service_of(agent)->caches);
+}
+
+struct segue_members *segue_members_of(struct segue_agent *agent)
+{
+    return agent->services[SEGUE_SERVICE_CACHE] ? &service_of(agent)->members : NULL;
+}
+
+struct segue_list *segue_caches_of(struct segue_agent *agent)
+{
+    return &service_of(agent)->caches;
 }
 
 bool segue_cache_told(const struct segue_link *link)
@@ -166,6 +203,7 @@ enum segue_status segue_cache_service_add(struct segue_agent *agent,
                           SEGUE_CACHES_MAX);
     cache->id = ++service->next_id;
     segue_list_push_back(&service->caches, &cache->list);
+    segue_members_have(&service->members, cache);
     segue_list_each (at, &agent->links) {
         struct segue_link *link = segue_container_of(at, struct segue_link, list);
         struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
@@ -180,6 +218,7 @@ void segue_cache_service_closed(const struct segue_cache *cache)
     uint8_t body[4];
     struct segue_writer w = segue_writer_make(body, sizeof body);
     segue_writer_u32(&w, cache->id);
+    segue_members_lack(&service_of(cache->agent)->members, cache);
     segue_list_each (at, &cache->agent->links) {
         struct segue_link *link = segue_container_of(at, struct segue_link, list);
         struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
@@ -204,6 +243,8 @@ static void end_waits(struct peer *peer, enum segue_status status)
                                                             list);
         wait->caches = peer->caches;
         wait->n = peer->n_caches;
+        wait->members = peer->members;
+        wait->n_members = peer->n_members;
         snprintf(wait->why, sizeof wait->why, "%s", why);
         if (status < 0)
             segue_fail(status, "%s", why);
@@ -319,6 +360,24 @@ static enum segue_status on_cache_gone(struct peer *peer, struct segue_frame *fr
     return SEGUE_OK;
 }
 
+static enum segue_status on_member(struct peer *peer, const struct segue_frame *frame)
+{
+    struct segue_member member;
+    if (!peer->caches || peer->told || peer->n_members == SEGUE_MEMBERS_MAX)
+        return segue_fail(SEGUE_E_PROTOCOL, "a member was told that nobody asked for");
+    SEGUE_TRY(segue_member_read(frame, &member));
+    if (peer->n_members == peer->members_cap) {
+        size_t cap = peer->members_cap ? 2 * peer->members_cap : 16;
+        struct segue_member *more = realloc(peer->members, cap * sizeof *more);
+        if (!more)
+            return segue_fail(SEGUE_E_MEMORY, "no memory for a peer's ranks");
+        peer->members = more;
+        peer->members_cap = cap;
+    }
+    peer->members[peer->n_members++] = member;
+    return SEGUE_OK;
+}
+
 static void on_told(struct peer *peer)
 {
     segue_loop_timer_cancel(peer->link->agent->loop, &peer->deadline);
@@ -349,6 +408,14 @@ static enum segue_status on_frame(struct segue_service *base, struct segue_link 
         return SEGUE_OK;
     case SEGUE_CACHE_GONE:
         return on_cache_gone(peer, frame);
+    case SEGUE_CACHE_MEMBER:
+        return on_member(peer, frame);
+    case SEGUE_CACHE_JOIN:
+    case SEGUE_CACHE_HAVE:
+    case SEGUE_CACHE_LACK:
+        SEGUE_TRY(segue_members_hear(&service->members, link, frame));
+        segue_caches_told(service->agent);
+        return SEGUE_OK;
     default:
         return SEGUE_OK; /* of a later version (rule R21) */
     }
@@ -372,6 +439,8 @@ void segue_caches_get(struct segue_link *link, struct segue_caches_wait *wait)
     segue_list_init(&wait->list);
     wait->caches = NULL;
     wait->n = 0;
+    wait->members = NULL;
+    wait->n_members = 0;
     wait->why[0] = 0;
     struct peer *peer = NULL;
     enum segue_status status = SEGUE_OK;
@@ -402,6 +471,8 @@ void segue_caches_wait_cancel(struct segue_caches_wait *wait)
 
 static void on_gone(struct segue_service *base, struct segue_link *link, const char *why)
 {
+    struct cache_service *service = segue_container_of(base, struct cache_service, base);
+    segue_members_gone(&service->members, link, why);
     struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
     if (!peer)
         return;
@@ -419,6 +490,7 @@ static void on_forget(struct segue_service *base, struct segue_link *link)
     for (size_t i = 0; i < peer->n_caches; i++)
         segue_remote_cache_free(&peer->caches[i]);
     free(peer->caches);
+    free(peer->members);
     free(peer);
     link->state[SEGUE_SERVICE_CACHE] = NULL;
 }
@@ -446,6 +518,7 @@ enum segue_status segue_cache_service(struct segue_agent *agent)
                                            .close = on_close};
     service->agent = agent;
     segue_list_init(&service->caches);
+    segue_list_init(&service->members.joined);
     segue_agent_service_add(agent, &service->base);
     return SEGUE_OK;
 }

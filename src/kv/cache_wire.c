@@ -304,6 +304,35 @@ void segue_remote_cache_free(struct segue_remote_cache *cache)
 
 /* ---- handles ---- */
 
+void segue_window_write(struct segue_writer *w, const struct segue_geometry *g)
+{
+    segue_writer_u32(w, g->layer_first);
+    segue_writer_u32(w, g->layout.layers);
+    segue_writer_u32(w, g->layers_total);
+    segue_writer_u32(w, g->head_first);
+    segue_writer_u32(w, g->layout.heads);
+    segue_writer_u32(w, g->heads_total);
+    segue_writer_u32(w, g->group);
+}
+
+enum segue_status segue_window_read(struct segue_reader *r, struct segue_geometry *g)
+{
+    *g = (struct segue_geometry){.layer_first = segue_reader_u32(r)};
+    g->layout.layers = segue_reader_u32(r);
+    g->layers_total = segue_reader_u32(r);
+    g->head_first = segue_reader_u32(r);
+    g->layout.heads = segue_reader_u32(r);
+    g->heads_total = segue_reader_u32(r);
+    g->group = segue_reader_u32(r);
+    if (r->failed || g->layout.layers > g->layers_total ||
+        g->layer_first > g->layers_total - g->layout.layers ||
+        g->layout.heads > g->heads_total ||
+        g->head_first > g->heads_total - g->layout.heads)
+        return segue_fail(SEGUE_E_PROTOCOL,
+                          "the peer described a rank that exceeds its model");
+    return SEGUE_OK;
+}
+
 void segue_cache_handles_write(struct segue_writer *w, uint32_t cache,
                                const char *transport, const struct segue_handle *handles,
                                uint32_t n_regions)

@@ -14,9 +14,13 @@ enum segue_cache_type {
     SEGUE_CACHE_ASK = 1,  /* empty: tell me your caches, and those to come */
     SEGUE_CACHE_TELL = 2, /* one cache, without its memory */
     SEGUE_CACHE_HANDLES =
-        3,                /* its memory as one transport exports it, with descriptors */
-    SEGUE_CACHE_TOLD = 4, /* empty: these were all there are now */
-    SEGUE_CACHE_GONE = 5, /* one cache, told before, is closed */
+        3,                  /* its memory as one transport exports it, with descriptors */
+    SEGUE_CACHE_TOLD = 4,   /* empty: these were all there are now */
+    SEGUE_CACHE_GONE = 5,   /* one cache, told before, is closed */
+    SEGUE_CACHE_MEMBER = 6, /* endpoint: a cache of the engine is with this agent */
+    SEGUE_CACHE_JOIN = 7,   /* rank to its endpoint: I am that rank, at this address */
+    SEGUE_CACHE_HAVE = 8,   /* rank: I have a cache of these layers and heads */
+    SEGUE_CACHE_LACK = 9,   /* rank: it is closed */
 };
 
 /* What: whether every layer lies inside its region. E_RANGE naming the layer. Pure. */
@@ -31,6 +35,10 @@ void segue_cache_tell_write(struct segue_writer *w,
  * E_RANGE or E_INVALID. */
 enum segue_status segue_cache_tell_read(const uint8_t *body, uint32_t len,
                                         struct segue_remote_cache *cache);
+/* What: which part of the model a cache holds. Reading: E_PROTOCOL when it exceeds the model. */
+void segue_window_write(struct segue_writer *w, const struct segue_geometry *g);
+enum segue_status segue_window_read(struct segue_reader *r, struct segue_geometry *g);
+
 /* What: frees it and closes the descriptors of its handles. */
 void segue_remote_cache_free(struct segue_remote_cache *cache);
 

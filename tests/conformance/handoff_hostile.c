@@ -231,7 +231,7 @@ static void cut_messages(void **state)
     static uint8_t body[SEGUE_FRAME_MAX];
     struct segue_ticket ticket = offered();
     int cells = 0;
-    for (uint8_t type = 0; type <= SEGUE_FRAME_INVALID + 1; type++) {
+    for (uint8_t type = 0; type <= SEGUE_FRAME_RELAY + 1; type++) {
         struct segue_writer w = segue_writer_make(body, sizeof body);
         struct segue_msg_claim claim = honest_claim(&ticket, 0, SEGUE_WAY_PACKED);
         if (type == SEGUE_FRAME_CLAIM)

@@ -31,13 +31,14 @@ void engines_cleanup(void)
 static void rank_open(struct engine *e, uint32_t r, const char *model)
 {
     uint64_t len = segue_layout_bytes(&e->layout);
-    assert_ok(segue_alloc(e->device, len, &e->address[r]));
+    segue_device *device = e->rank_device[r];
+    segue_agent *agent = e->rank_agent[r];
+    assert_ok(segue_alloc(device, len, &e->address[r]));
     void *view;
-    e->mirrored = segue_device_view(e->device, e->address[r], len, &view) ==
+    e->mirrored = segue_device_view(device, e->address[r], len, &view) ==
                   SEGUE_E_UNSUPPORTED;
     e->view[r] = e->mirrored ? calloc(1, len) : view;
-    assert_ok(
-        segue_region_register(e->agent, e->device, e->address[r], len, &e->region[r]));
+    assert_ok(segue_region_register(agent, device, e->address[r], len, &e->region[r]));
     struct segue_cache_opts opts = SEGUE_CACHE_OPTS_INIT;
     opts.model = model ? model : "test-model";
     opts.convention = "rope:half";
@@ -47,7 +48,7 @@ static void rank_open(struct engine *e, uint32_t r, const char *model)
     opts.head_first = r * e->layout.heads;
     opts.heads_total = e->heads;
     opts.region = e->region[r];
-    assert_ok(segue_cache_open(e->agent, &opts, &e->cache[r]));
+    assert_ok(segue_cache_open(agent, &opts, &e->cache[r]));
 }
 
 static void ranks_open(struct engine *e, const struct geometry *g, const char *model)
@@ -59,6 +60,8 @@ static void ranks_open(struct engine *e, const struct geometry *g, const char *m
                                  &e->layout));
     for (uint32_t r = 0; r < g->ranks; r++)
         rank_open(e, r, model);
+    for (uint32_t r = 0; e->apart && r < g->ranks; r++)
+        assert_ok(segue_endpoint_join(e->rank_agent[r]));
 }
 
 static void ranks_close(struct engine *e)
@@ -66,9 +69,33 @@ static void ranks_close(struct engine *e)
     for (uint32_t r = 0; r < e->geometry.ranks; r++) {
         segue_cache_close(e->cache[r]);
         segue_region_deregister(e->region[r]);
-        segue_free(e->device, e->address[r]);
+        segue_free(e->rank_device[r], e->address[r]);
         if (e->mirrored)
             free(e->view[r]);
+    }
+}
+
+static void agents_open(struct engine *e, const struct geometry *g,
+                        struct segue_agent_opts *opts)
+{
+    static uint8_t incarnation[16];
+    incarnation[0]++;
+    if (e->apart)
+        opts->incarnation = incarnation;
+    assert_ok(segue_agent_create(opts, &e->agent));
+    if (e->apart)
+        assert_ok(segue_endpoint_open(e->agent, g->ranks));
+    assert_ok(segue_device_find(e->agent, g->device, &e->device));
+    for (uint32_t r = 0; r < RANKS_MAX; r++) {
+        e->rank_agent[r] = e->agent;
+        e->rank_device[r] = e->device;
+        if (!e->apart || r >= g->ranks)
+            continue;
+        opts->endpoint = segue_agent_address(e->agent);
+        opts->rank = r;
+        opts->ranks = g->ranks;
+        assert_ok(segue_agent_create(opts, &e->rank_agent[r]));
+        assert_ok(segue_device_find(e->rank_agent[r], g->device, &e->rank_device[r]));
     }
 }
 
@@ -83,10 +110,12 @@ void engine_open(struct engine *e, const struct geometry *g,
     uint32_t layers = e->layers ? e->layers : 3, heads = e->heads ? e->heads : 4;
     uint32_t head_size = e->head_size ? e->head_size : 16,
              blocks = e->blocks ? e->blocks : 24;
-    *e = (struct engine){
-        .layers = layers, .heads = heads, .head_size = head_size, .blocks = blocks};
-    assert_ok(segue_agent_create(&opts, &e->agent));
-    assert_ok(segue_device_find(e->agent, g->device, &e->device));
+    *e = (struct engine){.layers = layers,
+                         .heads = heads,
+                         .head_size = head_size,
+                         .blocks = blocks,
+                         .apart = e->apart};
+    agents_open(e, g, &opts);
     ranks_open(e, g, model);
 }
 
@@ -99,6 +128,8 @@ void engine_change(struct engine *e, const struct geometry *g)
 void engine_close(struct engine *e)
 {
     ranks_close(e);
+    for (uint32_t r = 0; e->apart && r < e->geometry.ranks; r++)
+        segue_agent_destroy(e->rank_agent[r]);
     segue_agent_destroy(e->agent);
 }
 
@@ -109,9 +140,10 @@ static void mirror(struct engine *e, bool out)
 {
     size_t len = segue_layout_bytes(&e->layout);
     for (uint32_t r = 0; e->mirrored && r < e->geometry.ranks; r++)
-        assert_ok(
-            out ? segue_copy(e->device, e->address[r], len, e->view[r], len, len, 1)
-                : segue_copy(e->device, e->view[r], len, e->address[r], len, len, 1));
+        assert_ok(out ? segue_copy(e->rank_device[r], e->address[r], len, e->view[r], len,
+                                   len, 1)
+                      : segue_copy(e->rank_device[r], e->view[r], len, e->address[r], len,
+                                   len, 1));
 }
 
 typedef void visit(char *at, uint32_t bytes, uint64_t id, void *user);

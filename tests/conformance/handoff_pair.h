@@ -22,6 +22,10 @@ struct engine {
     segue_agent *agent;
     struct geometry geometry;
     segue_device *device;
+    bool
+        apart; /* set before engine_open: an agent a rank, and `agent` is their endpoint */
+    segue_agent *rank_agent[RANKS_MAX]; /* where a rank's cache lives */
+    segue_device *rank_device[RANKS_MAX];
     uint32_t layers, heads, head_size, blocks; /* heads: of the model */
     segue_cache *cache[RANKS_MAX];
     segue_region *region[RANKS_MAX];
