@@ -20,6 +20,7 @@ int command_bench(int argc, char **argv);
 int command_demo(int argc, char **argv);
 int command_engine(int argc, char **argv);
 int command_key(int argc, char **argv);
+int command_layout(int argc, char **argv);
 int command_route(int argc, char **argv);
 int command_version(int argc, char **argv);
 

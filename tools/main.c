@@ -10,6 +10,7 @@ static const struct command commands[] = {
     {"demo", "hand requests over on this machine and check the answers", command_demo},
     {"engine", "serve a model: the reference engine", command_engine},
     {"key", "make, show and replace cluster keys", command_key},
+    {"layout", "show which bytes go where between two layouts", command_layout},
     {"route", "route OpenAI requests to prefill and decode engines", command_route},
     {"version", "print the version", command_version},
 };

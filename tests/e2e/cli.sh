@@ -44,6 +44,18 @@ chmod 644 "$key"
 expect 1 'is open to others; chmod 600' key show "$key"
 rm -r "$folder"
 
+expect 0 'heads 4 to 7, 1 move, pieces of 512 B' layout order=nhd,block=16 order=hnd,block=128,tp=2
+expect 0 '"sub_block": 8' layout order=nhd,block=24 order=hnd,block=64 --json
+expect 2 "'blocks' is no key" layout blocks=3 order=hnd
+expect 2 'kv=both' layout kv=both order=hnd
+expect 1 "no layout is called 'LBXC'" layout order=LBXC order=hnd
+expect 1 'TP 3 and 8 KV heads' layout tp=3 order=hnd
+expect 1 'a layout with 0 layers' layout layers=0 order=hnd
+expect 1 'the producer has 128 elements in a head of K, the consumer 64' layout order=nhd order=nhd,dim=64
+expect 1 'nothing converts' layout dtype=bytes dtype=fp16
+expect 1 'do not fit 63 bits' layout layers=2147483647,heads=2147483647,dim=2147483 order=hnd
+expect 2 'a number from 0' layout block=-1 order=hnd
+
 commands=$("$SEGUE" --help | sed -n 's/^  \([a-z][a-z-]*\)  *.*/\1/p')
 [ -n "$commands" ] || { echo 'segue --help lists no commands'; status=1; }
 for command in $commands; do
