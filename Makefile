@@ -7,7 +7,7 @@ SETUP ?= scripts/setup
 SEGUE = $(BUILD)/segue
 
 .PHONY: build demo test bench lint install help clean
-.PHONY: test-asan test-tsan model fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
+.PHONY: test-asan test-tsan test-mutants model fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
 
 build: $(BUILD)/build.ninja  ## compile everything into build/
 	@ninja -C $(BUILD)
@@ -44,6 +44,10 @@ model:  ## search the model of the hand-off with big bounds (hours, up to 20 GB 
 	@tests/model/check --tier ci
 	@SEGUE_MODEL_MB=20000 tests/model/check --tier big
 
+test-mutants:  ## leave one wait or check of the hand-off out at a time: a test must turn red
+	@$(SETUP) build test
+	@scripts/test-mutants
+
 lint:  ## formatting, layers, script syntax
 	@$(SETUP) build test lint
 	@$(MAKE) --no-print-directory build
@@ -77,7 +81,7 @@ install: build  ## install to PREFIX (/usr/local) under DESTDIR
 	@meson install -C $(BUILD)
 
 clean:  ## remove the build folders
-	@rm -rf $(BUILD) build-asan build-tsan build-fuzz
+	@rm -rf $(BUILD) build-asan build-tsan build-fuzz build-mutants
 
 help:  ## this list
 	@sed -n 's/^\([a-z][a-z -]*\):.*  ## /  \1\t/p' Makefile | expand -t 42

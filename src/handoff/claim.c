@@ -6,6 +6,7 @@
 #include "handoff/handoff.h"
 
 #include "base/clock.h"
+#include "base/mutate.h"
 #include "base/sized.h"
 #include "base/status.h"
 
@@ -217,6 +218,11 @@ static void writable_seen(struct segue_wait *wait, enum segue_status status)
     segue_loop_post(claim->cache->agent->loop, &claim->retired);
 }
 
+static bool must_wait(const struct segue_sync *writable)
+{
+    return writable && writable->kind != SEGUE_SYNC_NONE && !SEGUE_MUTATED(R14_WRITABLE);
+}
+
 struct post {
     uint64_t group;
     struct segue_cache *cache;
@@ -311,7 +317,7 @@ static enum segue_status post(struct segue_agent *agent, void *arg)
                          claim->posted_ns + group->opts.timeout_ns);
     p->claim = claim;
     p->id = claim->id;
-    claim->waiting = p->opts->writable && p->opts->writable->kind != SEGUE_SYNC_NONE;
+    claim->waiting = must_wait(p->opts->writable);
     if (!claim->waiting) {
         claim->writable = true;
         segue_claim_begin(claim);
@@ -328,7 +334,7 @@ enum segue_status segue_claim_post(struct segue_agent *agent, uint64_t group,
     struct post p = {group, cache, &known, NULL, 0};
     SEGUE_TRY(segue_agent_call(agent, post, &p));
     *claim = p.id;
-    if (!known.writable || known.writable->kind == SEGUE_SYNC_NONE)
+    if (!must_wait(known.writable))
         return SEGUE_OK;
     /* Captured here, on the caller's thread (D13); the claim cannot be freed while it is `waiting`. */
     enum segue_status status = segue_device_sync(known.writable->device, known.writable,

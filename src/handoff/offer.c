@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutate.h"
 #include "base/sized.h"
 #include "base/status.h"
 
@@ -32,6 +33,18 @@ struct segue_part *segue_offer_part(struct segue_offer *offer,
     return NULL;
 }
 
+/* The blocks are the engine's again. */
+static void tell_engine(struct segue_offer *offer)
+{
+    struct segue_agent *agent = offer->handoff->agent;
+    struct segue_event event = {.type = SEGUE_EVENT_OFFER_ENDED,
+                                .verdict = offer->why,
+                                .id = offer->sequence,
+                                .user = offer->user};
+    segue_agent_fault(agent, "ended", SEGUE_FAULT_SAY);
+    segue_events_push(&agent->events, &event);
+}
+
 /* ---- lease ---- */
 
 static void lease_over(struct segue_timer *timer)
@@ -41,6 +54,8 @@ static void lease_over(struct segue_timer *timer)
     if (now < offer->lease_end) /* renewed, or the clocks drifted apart in a suspend */
         segue_loop_timer_set(offer->handoff->agent->loop, timer,
                              segue_now_ns() + (offer->lease_end - now));
+    else if (SEGUE_MUTATED(R6))
+        tell_engine(offer);
     else
         segue_offer_end(offer, SEGUE_VERDICT_STALE, "the offer's lease has ended");
 }
@@ -116,16 +131,10 @@ void segue_offer_settle(struct segue_offer *offer)
             return;
     }
     segue_step(&segue_offer_machine, &offer->state, SEGUE_OFFER_ON_QUIET);
-    struct segue_handoff *h = offer->handoff;
-    struct segue_event event = {.type = SEGUE_EVENT_OFFER_ENDED,
-                                .verdict = offer->why,
-                                .id = offer->sequence,
-                                .user = offer->user};
     segue_list_each (l, &offer->parts)
         part_free(segue_container_of(l, struct segue_part, list));
-    segue_agent_fault(h->agent, "ended", SEGUE_FAULT_SAY);
-    segue_events_push(&h->agent->events, &event);
-    h->live--;
+    tell_engine(offer);
+    offer->handoff->live--;
     free(offer);
 }
 
@@ -348,14 +357,15 @@ enum segue_status segue_offer_create(struct segue_cache *cache,
     part->cache = cache;
     part->retired.fn = retired;
     part->wait.done = ready_seen;
-    part->waiting = ready && ready->kind != SEGUE_SYNC_NONE;
+    bool wait = ready && ready->kind != SEGUE_SYNC_NONE && !SEGUE_MUTATED(R14_READY);
+    part->waiting = wait;
     enum segue_status status = segue_agent_call(cache->agent, create,
                                                 &(struct create){id, part});
     if (status < 0) {
         part_discard(part);
         return status;
     }
-    if (!ready || ready->kind == SEGUE_SYNC_NONE)
+    if (!wait)
         return SEGUE_OK;
     /* The handle is captured here, on the caller's thread (D13). A sync that fails ends the offer. */
     status = segue_device_sync(ready->device, ready, &part->wait);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutate.h"
 #include "base/status.h"
 
 #include <stdio.h>
@@ -33,8 +34,8 @@ static void send_about(struct segue_pair *pair, enum segue_handoff_frame type)
 
 bool segue_pair_quiet(const struct segue_pair *pair)
 {
-    return pair->state == SEGUE_PAIR_JUDGED && !pair->mover.running &&
-           !pair->intake.running && !pair->digesting;
+    bool moves = pair->mover.running || pair->intake.running || pair->digesting;
+    return pair->state == SEGUE_PAIR_JUDGED && (!moves || SEGUE_MUTATED(R12));
 }
 
 void segue_pair_free(struct segue_pair *pair)
@@ -224,6 +225,8 @@ void segue_pair_accept(struct segue_pair *pair, const struct segue_msg_accept *m
     enum segue_status status = expand(pair, m);
     if (status >= 0)
         status = segue_pair_fetch(pair);
+    if (SEGUE_MUTATED(R7) && status >= 0)
+        segue_pair_commit(pair);
     if (status < 0)
         segue_pair_fail(pair, status, segue_error_detail());
 }

@@ -8,6 +8,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mutate.h"
 #include "base/status.h"
 
 #include <stdlib.h>
@@ -34,7 +35,7 @@ static enum segue_status take(struct segue_offer *offer, const uint8_t engine[16
                               uint64_t id, uint32_t counts, struct segue_use **out)
 {
     struct segue_handoff *h = offer->handoff;
-    if (counts > offer->left)
+    if (!SEGUE_MUTATED(R9) && counts > offer->left)
         return segue_fail(SEGUE_E_REFUSED,
                           "offer %llu may be claimed %u times, and has been; its ticket "
                           "went to more engines than that",
@@ -66,7 +67,7 @@ static void keep(struct segue_use *use)
 static void over(struct segue_use *use, enum segue_use_event why)
 {
     segue_step(&segue_use_machine, &use->state, why);
-    if (use->state == SEGUE_USE_BACK)
+    if (!SEGUE_MUTATED(R9_BACK) && use->state == SEGUE_USE_BACK)
         use->offer->left += use->counts;
     keep(use);
 }
