@@ -55,19 +55,30 @@ lint:  ## formatting, layers, script syntax
 
 CPU = $(shell sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr 'A-Z' 'a-z' | tr -cs 'a-z0-9\n' '-')
 
-bench:  ## measure hand-offs, into bench/results/ (some ten minutes on a quiet machine)
+BENCH_VENV = $${SEGUE_CACHE:-$$HOME/.cache/segue}/bench-venv
+
+bench:  ## measure hand-offs and relayouts, into bench/results/ (half an hour on a quiet machine)
 	@$(SETUP) build bench
 	@$(MAKE) --no-print-directory build
 	@mkdir -p bench/results
-	@$(SEGUE) bench handoff --json >bench/results/handoff-$(CPU).json; status=$$?; \
-	echo 'wrote bench/results/handoff-$(CPU).json'; exit $$status
+	@python="$(BENCH_VENV)/bin/python"; [ ! -x "$$python" ] || export SEGUE_BENCH_PYTHON="$${SEGUE_BENCH_PYTHON:-$$python}"; \
+	status=0; for name in handoff relayout; do \
+		$(SEGUE) bench $$name --json >bench/results/$$name-$(CPU).json || status=$$?; \
+		echo "wrote bench/results/$$name-$(CPU).json"; \
+	done; exit $$status
+
+bench-deps:  ## a venv with PyTorch and NumPy, which segue bench relayout compares with (some GB)
+	@$(SETUP) bench
+	@[ -x "$(BENCH_VENV)/bin/pip" ] || python3 -m venv "$(BENCH_VENV)"
+	@"$(BENCH_VENV)/bin/pip" install --quiet numpy torch
+	@echo "export SEGUE_BENCH_PYTHON=$(BENCH_VENV)/bin/python"
 
 bench-router:  ## measure the router beside plain nginx, vllm-router and the toy proxy
 	@$(SETUP) build bench
 	@$(MAKE) --no-print-directory build
 	@SEGUE=$(SEGUE) bench/router/run
 
-bench-deps bench-vllm wheel test-vllm:  ## vLLM: its peers, benchmark, wheel and tests
+bench-vllm wheel test-vllm:  ## vLLM: its peers, benchmark, wheel and tests
 	@echo 'skipped: the vLLM connector is not part of this release yet'
 
 test-rdma:  ## tests over RDMA fabrics

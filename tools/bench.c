@@ -14,6 +14,8 @@ static const struct {
     int (*run)(const struct bench_options *options);
 } benches[] = {
     {"handoff", "hand-offs between two processes beside plain copies", bench_handoff},
+    {"relayout", "models' layouts to one another beside copies, torch and NumPy",
+     bench_relayout},
 };
 
 static void usage(FILE *out)
@@ -28,7 +30,9 @@ static void usage(FILE *out)
                  "  --quick       few runs, no case that takes long: a smoke test\n"
                  "  --help        this list\n\n"
                  "Exit status 1: a target was missed. Ratios are better when higher; a "
-                 "target is missed\nonly when the whole 90 %% interval lies below it.\n");
+                 "target is missed\nonly when the whole 90 %% interval lies below it.\n\n"
+                 "SEGUE_BENCH_PYTHON names a Python with torch and NumPy, which "
+                 "relayout compares with.\n");
 }
 
 bool bench_wants(const struct bench_options *options, const char *name)

@@ -39,7 +39,7 @@ struct path {
     bool het;  /* takes another geometry too */
 };
 static const struct path paths[] = {
-    {"shm", "shm/mapped", "copy", 0.90, false, true},
+    {"shm", "shm/mapped", "copy", 0.95, false, true},
     {"cma", "cma/direct", "process_vm_readv", 0.95, false, false},
     {"tcp", "tcp/direct", "socket", 0.90, false, false},
     {"shm-packed", "shm/packed", "copy", 0, true, true},
@@ -47,60 +47,45 @@ static const struct path paths[] = {
 };
 
 struct series { /* samples of one case, pair by pair */
-    double *value, *bare, *copy, *self;
+    double *value, *bare, *copy, *self, *two;
 };
 
 /* ---- one path ---- */
 
-struct copier {
-    bench_copy *copy;
-    uint64_t at;
-};
-
-/* Walks through the memory, as the hand-offs do. */
-static double copy_once(struct bench_pair *pair, struct copier *copier)
-{
-    copier->at += pair->bytes;
-    if (copier->at + pair->bytes > pair->to.room)
-        copier->at = 0;
-    uint64_t start = bench_now_ns();
-    copier->copy(pair->to.memory + copier->at, pair->source + copier->at, pair->bytes);
-    return (double)(bench_now_ns() - start) / 1e9;
-}
-
-static double bare_once(struct bench_pair *pair, struct copier *copier, const char *bare)
+static double bare_once(struct bench_pair *pair, const char *bare)
 {
     if (strcmp(bare, "socket") == 0)
         return bench_pair_receive(pair);
     if (strcmp(bare, "process_vm_readv") == 0)
         return bench_pair_read(pair);
-    return copy_once(pair, copier);
+    return bench_pair_copy(pair, 1);
 }
 
 /* reference, hand-off, reference again: the pair is made with either in turn, so that a
  * machine that grows slower or faster favours nobody. */
-static bool sample(struct bench_pair *pair, struct copier *copier, const char *bare,
-                   int i, struct series *s)
+static bool sample(struct bench_pair *pair, const char *bare, int i, struct series *s)
 {
     struct bench_times times;
-    double before = bare_once(pair, copier, bare);
+    double before = bare_once(pair, bare);
     if (before <= 0 || !bench_pair_hand_over(pair, SEGUE_DIGEST_OFF, &times))
         return false;
-    double after = bare_once(pair, copier, bare);
-    double copy = strcmp(bare, "copy") != 0 ? copy_once(pair, copier) : after;
+    double after = bare_once(pair, bare);
+    double copy = strcmp(bare, "copy") != 0 ? bench_pair_copy(pair, 1) : after;
     if (after <= 0)
         return false;
     s->value[i] = (double)pair->bytes / times.data / 1e9;
     s->bare[i] = (i % 2 ? before : after) / times.data;
     s->copy[i] = copy / times.data;
     s->self[i] = i % 2 ? before / after : after / before;
+    if (pair->setup.threads == 2)
+        s->two[i] = bench_pair_copy(pair, 2) / times.data;
     return true;
 }
 
 static bool series_make(struct series *s, int n)
 {
-    double *all = calloc((size_t)n * 4, sizeof *all);
-    *s = (struct series){all, all + n, all + 2 * n, all + 3 * n};
+    double *all = calloc((size_t)n * 5, sizeof *all);
+    *s = (struct series){all, all + n, all + 2 * n, all + 3 * n, all + 4 * n};
     return all != NULL;
 }
 
@@ -130,10 +115,8 @@ static bool path_series(struct bench_pair *pair, const struct path_case *c, int 
 {
     if (!bench_pair_open(pair, &c->setup))
         return false;
-    struct copier copier = {bench_copy_faster(pair->to.memory, pair->source, pair->bytes),
-                            0};
     for (int i = 0; i < n; i++)
-        if (!sample(pair, &copier, c->path->bare, i, s))
+        if (!sample(pair, c->path->bare, i, s))
             return false;
     return true;
 }
@@ -160,6 +143,8 @@ static void path_case(struct bench_report *report, const struct bench_options *o
         add_ratio(&row, c->path->bare, s.bare, target);
         if (bare)
             add_ratio(&row, "copy", s.copy, 0);
+        if (c->setup.threads == 2)
+            add_ratio(&row, "copy/2t", s.two, 0);
         add_ratio(&row, "self", s.self, 0);
         bench_report_row(report, &row);
     }

@@ -35,8 +35,8 @@ static uint32_t blocks_of(uint32_t tokens, uint32_t block_tokens)
 
 static uint64_t token_bytes(const struct bench_shape *shape)
 {
-    return (uint64_t)shape->layers * shape->heads * shape->head_size * 2 *
-           segue_dtype_size(shape->dtype);
+    return (uint64_t)shape->layers * shape->heads * shape->head_size *
+           (shape->latent ? 1 : 2) * segue_dtype_size(shape->dtype);
 }
 
 /* Fisher and Yates; the same order in every run. */
@@ -63,9 +63,9 @@ static bool side_plan(struct bench_pair *pair, struct bench_side *side,
     uint32_t turns = (uint32_t)((smallest_room + each - 1) / each);
     uint32_t blocks = pair->setup.blocks ? pair->setup.blocks : turns * side->needed;
     side->layout = (struct segue_layout)SEGUE_LAYOUT_INIT;
-    if (segue_layout_named(paging->order, shape->dtype, shape->layers, blocks,
+    if (segue_layout_sized(paging->order, shape->dtype, shape->layers, blocks,
                            paging->block_tokens, shape->heads, shape->head_size,
-                           &side->layout) < 0)
+                           shape->latent ? 0 : shape->head_size, &side->layout) < 0)
         return bench_pair_fail(pair, "%s", segue_error_detail());
     side->room = segue_layout_bytes(&side->layout);
     side->order = calloc(blocks, sizeof *side->order);
@@ -211,6 +211,22 @@ double bench_pair_read(struct bench_pair *pair)
         bench_pair_fail(pair, "process_vm_readv: %s", strerror(errno));
         return 0;
     }
+    return (double)(bench_now_ns() - start) / 1e9;
+}
+
+double bench_pair_copy(struct bench_pair *pair, unsigned threads)
+{
+    if (!pair->copy)
+        pair->copy = bench_copy_faster(pair->to.memory, pair->source, pair->bytes);
+    pair->copied += pair->bytes;
+    if (pair->copied + pair->bytes > pair->to.room)
+        pair->copied = 0;
+    char *to = pair->to.memory + pair->copied, *from = pair->source + pair->copied;
+    uint64_t start = bench_now_ns();
+    if (threads == 2)
+        bench_copy_by_two(pair->copy, to, from, pair->bytes);
+    else
+        pair->copy(to, from, pair->bytes);
     return (double)(bench_now_ns() - start) / 1e9;
 }
 

@@ -9,6 +9,7 @@
 #define TOOLS_BENCH_PAIR_H
 
 #include <segue/claim.h>
+#include "bench/reference.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
@@ -19,6 +20,7 @@ struct bench_shape {
     const char *size;
     uint32_t layers, heads, head_size, tokens;
     enum segue_dtype dtype;
+    bool latent; /* MLA: K alone */
 };
 
 struct bench_paging { /* how a side keeps it */
@@ -57,6 +59,8 @@ struct bench_pair {
     int control, stream; /* to the child; `stream`: a bare TCP connection */
     char *far;           /* the child's cache, as the child addresses it */
     char *source;        /* memory like the cache's, for plain copies */
+    bench_copy *copy;    /* the faster one; found at the first plain copy */
+    uint64_t copied;     /* where the next begins */
     struct iovec *pieces_to, *pieces_from; /* room for a hand-off's */
     char why[320];                         /* of what returned false */
 };
@@ -85,6 +89,10 @@ bool bench_pair_contact(struct bench_pair *pair, struct bench_contact *contact);
 /* What: one hand-off of the next blocks, to its end. */
 bool bench_pair_hand_over(struct bench_pair *pair, enum segue_digest digest,
                           struct bench_times *times);
+
+/* What: as many bytes by a plain copy from memory like the cache's, in seconds, by one
+ * thread or two. It walks through the memory, as the hand-offs do. */
+double bench_pair_copy(struct bench_pair *pair, unsigned threads);
 
 /* What: as many bytes between the same memory without Segue, in seconds: the producer's
  * blocks by process_vm_readv (its tokens lie side by side: nhd), or a stretch of its cache

@@ -8,6 +8,7 @@
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -71,6 +72,33 @@ bench_copy *bench_copy_faster(void *to, const void *from, uint64_t bytes)
     double a = bench_spread(took[0], TRIES).median;
     double b = bench_spread(took[1], TRIES).median;
     return copies[b < a];
+}
+
+struct half {
+    bench_copy *copy;
+    char *to;
+    const char *from;
+    uint64_t bytes;
+};
+
+static void *copy_half(void *arg)
+{
+    const struct half *half = arg;
+    half->copy(half->to, half->from, half->bytes);
+    return NULL;
+}
+
+void bench_copy_by_two(bench_copy *copy, void *to, const void *from, uint64_t bytes)
+{
+    uint64_t at = bytes / 2 / 4096 * 4096;
+    struct half first = {copy, to, from, at};
+    pthread_t thread;
+    bool started = pthread_create(&thread, NULL, copy_half, &first) == 0;
+    copy((char *)to + at, (const char *)from + at, bytes - at);
+    if (started)
+        pthread_join(thread, NULL);
+    else
+        copy_half(&first);
 }
 
 /* ---- another process ---- */

@@ -22,6 +22,9 @@ bench_copy *bench_copy_faster(void *to, const void *from, uint64_t bytes);
 
 bench_copy bench_copy_memcpy, bench_copy_streaming;
 
+/* What: the same by this thread and one more, half of the bytes each. */
+void bench_copy_by_two(bench_copy *copy, void *to, const void *from, uint64_t bytes);
+
 /* What: reads n pieces of another process with as few calls as the kernel takes. The
  * arrays are as process_vm_readv wants them. false: errno says why. */
 bool bench_read(pid_t pid, const struct iovec *to, const struct iovec *from, size_t n);

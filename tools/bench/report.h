@@ -7,7 +7,7 @@
 
 #include <stdbool.h>
 
-enum { BENCH_RATIOS_MAX = 4, BENCH_ROWS_MAX = 96 };
+enum { BENCH_RATIOS_MAX = 6, BENCH_ROWS_MAX = 96 };
 
 /* Against a reference measured in turn with it; higher is better. */
 struct bench_ratio {
