@@ -170,8 +170,10 @@ struct segue_offer {
     struct segue_timer timer;
     struct segue_list parts, serves;
     struct segue_list taken; /* segue_use */
-    uint32_t open;           /* serves not over: while any is, the lease is claimed */
-    bool telling;            /* claims are being told: not yet to be freed */
+    struct segue_list over;  /* segue_use: the last ones that have ended */
+    uint32_t n_over;
+    uint32_t open; /* serves not over: while any is, the lease is claimed */
+    bool telling;  /* claims are being told: not yet to be freed */
     enum segue_verdict why;
 };
 

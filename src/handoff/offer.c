@@ -190,6 +190,7 @@ static enum segue_status offer_new(struct segue_handoff *h, uint64_t sequence,
     segue_list_init(&offer->parts);
     segue_list_init(&offer->serves);
     segue_list_init(&offer->taken);
+    segue_list_init(&offer->over);
     segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
     h->live++;
     return SEGUE_OK;

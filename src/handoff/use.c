@@ -15,15 +15,16 @@
 #include <string.h>
 
 #define USE_CLAIMS_MAX 1024
+#define USES_ENDED_MAX 64 /* hand-offs of one offer that are known to be over */
 
 /* What is left of the lease when a use has failed: a router tries another engine at once or not at all, and blocks that
  * nobody wants are to be free 2 s after `end`. */
 #define RETRY_NS (2 * SEGUE_NS_PER_S)
 
-static struct segue_use *find(const struct segue_offer *offer, const uint8_t engine[16],
+static struct segue_use *find(const struct segue_list *uses, const uint8_t engine[16],
                               uint64_t id)
 {
-    segue_list_each (l, &offer->taken) {
+    segue_list_each (l, (struct segue_list *)(uintptr_t)uses) {
         struct segue_use *use = segue_container_of(l, struct segue_use, list);
         if (use->id == id && memcmp(use->engine, engine, sizeof use->engine) == 0)
             return use;
@@ -31,28 +32,35 @@ static struct segue_use *find(const struct segue_offer *offer, const uint8_t eng
     return NULL;
 }
 
-static enum segue_status take(struct segue_offer *offer, const uint8_t engine[16],
-                              uint64_t id, uint32_t counts, struct segue_use **out)
+static struct segue_use *make(struct segue_offer *offer, const uint8_t engine[16],
+                              uint64_t id, uint32_t counts)
 {
-    struct segue_handoff *h = offer->handoff;
-    if (!SEGUE_MUTATED(R9) && counts > offer->left)
-        return segue_fail(SEGUE_E_REFUSED,
-                          "offer %llu may be claimed %u times, and has been; its ticket "
-                          "went to more engines than that",
-                          (unsigned long long)offer->sequence, offer->uses);
-    struct segue_list *kept = segue_list_pop_front(&h->free_uses);
+    struct segue_list *kept = segue_list_pop_front(&offer->handoff->free_uses);
     struct segue_use *use = kept ? segue_container_of(kept, struct segue_use, list)
                                  : calloc(1, sizeof *use);
     if (!use)
-        return segue_fail(SEGUE_E_MEMORY, "no memory for a use");
+        return NULL;
     use->offer = offer;
     use->id = id;
     use->counts = counts;
     use->state = SEGUE_USE_TAKEN;
     memcpy(use->engine, engine, sizeof use->engine);
-    segue_list_push_back(&offer->taken, &use->list);
+    return use;
+}
+
+static enum segue_status take(struct segue_offer *offer, const uint8_t engine[16],
+                              uint64_t id, uint32_t counts, struct segue_use **out)
+{
+    if (!SEGUE_MUTATED(R9) && counts > offer->left)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "offer %llu may be claimed %u times, and has been; its ticket "
+                          "went to more engines than that",
+                          (unsigned long long)offer->sequence, offer->uses);
+    *out = make(offer, engine, id, counts);
+    if (!*out)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for a use");
+    segue_list_push_back(&offer->taken, &(*out)->list);
     offer->left -= counts;
-    *out = use;
     return SEGUE_OK;
 }
 
@@ -99,7 +107,9 @@ enum segue_status segue_use_claim(struct segue_offer *offer, struct segue_link *
                                   const struct segue_msg_claim *m)
 {
     const uint8_t *engine = link->peer.incarnation;
-    struct segue_use *use = find(offer, engine, m->use);
+    if (find(&offer->over, engine, m->use))
+        return segue_fail(SEGUE_E_STALE, "the hand-off of this claim has ended already");
+    struct segue_use *use = find(&offer->taken, engine, m->use);
     if (use) {
         segue_step(&segue_use_machine, &use->state, SEGUE_USE_ON_CLAIM);
         return remember(use, link, m->from, m->cache);
@@ -117,24 +127,40 @@ static bool failed(uint8_t verdict)
            verdict == SEGUE_VERDICT_CANCELLED;
 }
 
+/* Where ranks are processes, a claim comes by another link than its group's END and may come later: a use that it took
+ * then would be given back by nobody. */
+static void remember_end(struct segue_offer *offer, const uint8_t engine[16], uint64_t id)
+{
+    struct segue_use *use = SEGUE_MUTATED(R9_LATE) ? NULL : make(offer, engine, id, 0);
+    if (!use)
+        return;
+    segue_list_push_back(&offer->over, &use->list);
+    if (++offer->n_over > USES_ENDED_MAX) {
+        keep(segue_container_of(offer->over.next, struct segue_use, list));
+        offer->n_over--;
+    }
+}
+
 void segue_use_end(struct segue_offer *offer, const uint8_t engine[16],
                    const struct segue_msg_end *m)
 {
     /* Whoever holds a crossed or forged ticket ends nobody else's offer (R3). */
     if (memcmp(&m->hash, &offer->hash, sizeof m->hash) != 0)
         return;
-    struct segue_use *use = find(offer, engine, m->group);
+    struct segue_use *use = find(&offer->taken, engine, m->group);
     if (use)
         over(use, failed(m->verdict) ? SEGUE_USE_ON_FAIL : SEGUE_USE_ON_END);
     else if (!failed(m->verdict)) /* it never claimed (R10), or never could */
         offer->left -= m->counts < offer->left ? m->counts : offer->left;
-    if (!segue_list_empty(&offer->taken))
-        return;
-    if (offer->left == 0)
+    bool idle = segue_list_empty(&offer->taken);
+    if (idle && offer->left == 0) {
         segue_offer_end(
             offer, m->verdict ? (enum segue_verdict)m->verdict : SEGUE_VERDICT_CANCELLED,
             "its last use is over");
-    else if (failed(m->verdict))
+        return;
+    }
+    remember_end(offer, engine, m->group);
+    if (idle && failed(m->verdict))
         segue_offer_hurry(offer, RETRY_NS);
 }
 
@@ -158,5 +184,7 @@ void segue_use_link_gone(struct segue_handoff *h, const struct segue_link *link)
 void segue_uses_drop(struct segue_offer *offer)
 {
     segue_list_each (l, &offer->taken)
+        keep(segue_container_of(l, struct segue_use, list));
+    segue_list_each (l, &offer->over)
         keep(segue_container_of(l, struct segue_use, list));
 }

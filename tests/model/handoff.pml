@@ -200,7 +200,7 @@ inline uses_are_in_use(p, t)
 #ifdef BROKEN_R9
 #define no_use_left(p, t, g) 0
 #else
-#define no_use_left(p, t, g) (use[U(p, t, g)] >= SPENT || (use[U(p, t, g)] == FREE && !left[O(p, t)]))
+#define no_use_left(p, t, g) (use[U(p, t, g)] == FREE && !left[O(p, t)])
 #endif
 
 inline open_serve(i, p, t, g)
@@ -246,7 +246,10 @@ inline examine(i, p, t, g)
 #endif
         :: else ->
             if
-            :: no_use_left(p, t, g) ->
+            :: use[U(p, t, g)] >= SPENT ->
+                printf("@ P%d answers pair %d: stale, its hand-off has ended\n", p, i);
+                answer(i, STALE)
+            :: use[U(p, t, g)] < SPENT && no_use_left(p, t, g) ->
                 printf("@ P%d answers pair %d: refused, offer %d has no use left\n", p, i, t);
                 uses_are_in_use(p, t);
                 answer(i, REFUSED)
@@ -325,7 +328,9 @@ inline end_back(p, t, g)
 {
     ended[U(p, t, g)] = 1;
     if
+#ifndef BROKEN_R9_LATE
     :: use[U(p, t, g)] == FREE -> use[U(p, t, g)] = BACK
+#endif
     :: else -> use_back(p, t, g)
     fi
 }

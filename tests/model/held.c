@@ -82,6 +82,7 @@ struct deliver {
     struct held_wire *wire;
     const struct engine *sender; /* NULL: anybody */
     int type;                    /* 0: all there are */
+    bool alone;                  /* no others before it */
 };
 
 static bool take(struct deliver *d, struct held_frame *out)
@@ -90,7 +91,8 @@ static bool take(struct deliver *d, struct held_frame *out)
     bool found = false;
     pthread_mutex_lock(&wire->lock);
     for (size_t i = 0; i < wire->n && !found; i++)
-        if (is_from(&wire->held[i], d->sender)) {
+        if (is_from(&wire->held[i], d->sender) &&
+            (!d->alone || wire->held[i].frame.type == d->type)) {
             *out = wire->held[i];
             memmove(&wire->held[i], &wire->held[i + 1],
                     (wire->n - i - 1) * sizeof *wire->held);
@@ -118,14 +120,21 @@ static enum segue_status deliver(struct segue_agent *agent, void *arg)
 void held_wire_deliver(struct held_wire *wire, const struct engine *sender,
                        enum segue_handoff_frame type)
 {
-    struct deliver d = {wire, sender, type};
+    struct deliver d = {wire, sender, type, false};
+    assert_ok(segue_agent_call(wire->engine->agent, deliver, &d));
+}
+
+void held_wire_pick(struct held_wire *wire, const struct engine *sender,
+                    enum segue_handoff_frame type)
+{
+    struct deliver d = {wire, sender, type, true};
     assert_ok(segue_agent_call(wire->engine->agent, deliver, &d));
 }
 
 static enum segue_status let_go(struct segue_agent *agent, void *arg)
 {
     struct held_wire *wire = arg;
-    deliver(agent, &(struct deliver){wire, NULL, 0});
+    deliver(agent, &(struct deliver){.wire = wire});
     pthread_mutex_lock(&wire->lock);
     wire->open = true;
     pthread_mutex_unlock(&wire->lock);

@@ -38,6 +38,9 @@ bool held_wire_has(struct held_wire *wire, const struct engine *sender,
 /* What: lets the sender's messages through, in order, up to the first of this type. */
 void held_wire_deliver(struct held_wire *wire, const struct engine *sender,
                        enum segue_handoff_frame type);
+/* What: lets only that one through. */
+void held_wire_pick(struct held_wire *wire, const struct engine *sender,
+                    enum segue_handoff_frame type);
 void held_wire_let_go(struct held_wire *wire);
 
 /* ---- copies: what a device was asked for and has not done ---- */

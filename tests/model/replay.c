@@ -259,9 +259,13 @@ static bool copies(struct consumer *c)
     return true;
 }
 
+/* Where ranks are processes an END comes by the endpoint, whatever the ranks' links still carry. */
 static bool hears_end(struct consumer *c)
 {
-    return c->ended = hears(&producer_wire, &c->e, SEGUE_FRAME_END);
+    if (!soon(held_wire_has(&producer_wire, &c->e, SEGUE_FRAME_END), DOUBT))
+        return false;
+    held_wire_pick(&producer_wire, &c->e, SEGUE_FRAME_END);
+    return c->ended = true;
 }
 
 static bool re_uses(void)
