@@ -100,6 +100,7 @@ static int open_caches(struct engine *e)
         .ipc_dir = e->opts.ipc_dir,
         .require = e->opts.require,
         .exclude = e->opts.exclude,
+        .network = e->opts.network,
         .device = e->opts.device,
         .model = e->name,
         .tp = tp,
@@ -235,6 +236,7 @@ void engine_facts(const struct engine *e, struct engine_facts *out)
         .blocks = e->caches[0].shape.blocks,
         .threads = threads_of(&e->opts),
         .cache_bytes = (uint64_t)e->caches[0].size * e->opts.tp,
+        .kv_address = handoff_network_address(e->handoff),
     };
 }
 

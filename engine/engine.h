@@ -32,9 +32,10 @@ struct engine_opts {
     uint64_t body_most;
     const char *engine_id, *ipc_dir; /* NULL: chosen by the library */
     const char *require, *exclude;   /* paths of hand-offs; NULL: any */
-    enum segue_digest digest;        /* what claims ask for */
-    enum handoff_corrupt corrupt;    /* a negative control */
-    const char *fault;               /* text of a fault schedule, for tests; NULL: none */
+    struct handoff_network network;
+    enum segue_digest digest;     /* what claims ask for */
+    enum handoff_corrupt corrupt; /* a negative control */
+    const char *fault;            /* text of a fault schedule, for tests; NULL: none */
 };
 
 /* What an engine that runs says about itself; borrowed from it. */
@@ -43,6 +44,7 @@ struct engine_facts {
     uint16_t port;
     uint32_t context, blocks, threads;
     uint64_t cache_bytes;
+    const char *kv_address; /* for engines on other hosts; "": none */
 };
 
 /* The defaults of every option; model stays NULL. */

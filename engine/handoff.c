@@ -218,6 +218,11 @@ int handoff_open(struct handoff **out, const struct handoff_opts *opts,
     agent.ipc_dir = opts->ipc_dir;
     agent.require = opts->require;
     agent.exclude = opts->exclude;
+    agent.key = opts->network.key;
+    agent.listen = opts->network.listen;
+    agent.advertise = opts->network.advertise;
+    agent.encrypt = opts->network.encrypt;
+    agent.insecure = opts->network.insecure;
     agent.mover_threads = opts->mover_threads;
     agent.fault = opts->corrupt == HANDOFF_FLIP   ? "* arrived#* flip"
                   : opts->corrupt == HANDOFF_SWAP ? "* named#* swap"
@@ -318,4 +323,9 @@ void handoff_close(struct handoff *h)
     free(h->ranks);
     free(h->reports);
     free(h);
+}
+
+const char *handoff_network_address(const struct handoff *h)
+{
+    return segue_agent_network(h->agent);
 }

@@ -24,16 +24,26 @@ enum handoff_corrupt {
     HANDOFF_CROSS, /* the claim is for another prompt than the ticket's */
 };
 
+/* How it reaches engines on other hosts, and they it (segue/agent.h). */
+struct handoff_network {
+    const char *key;       /* file of the cluster key; NULL: none */
+    const char *listen;    /* ADDRESS:PORT; NULL: no other hosts */
+    const char *advertise; /* NULL: what `listen` says */
+    enum segue_encrypt encrypt;
+    bool insecure;
+};
+
 struct handoff_opts {
     const char *engine_id;         /* NULL: random */
     const char *ipc_dir;           /* NULL: the agent's default */
     const char *require, *exclude; /* paths; NULL: any */
-    const char *device;            /* of the caches: "host", "sim:cuda", ... */
-    const char *model;             /* two engines hand over only when equal */
-    uint32_t tp;                   /* ranks: caches[] has one each */
-    uint32_t layers, kv_heads;     /* of the whole model */
-    uint32_t mover_threads;        /* 0: 1 */
-    enum segue_digest digest;      /* what this engine's claims ask for */
+    struct handoff_network network;
+    const char *device;        /* of the caches: "host", "sim:cuda", ... */
+    const char *model;         /* two engines hand over only when equal */
+    uint32_t tp;               /* ranks: caches[] has one each */
+    uint32_t layers, kv_heads; /* of the whole model */
+    uint32_t mover_threads;    /* 0: 1 */
+    enum segue_digest digest;  /* what this engine's claims ask for */
     enum handoff_corrupt corrupt;
     const char *fault; /* a fault schedule, for tests; NULL: none */
 };
@@ -51,6 +61,9 @@ void handoff_writes(struct handoff *handoff, const struct step_seq *seqs, uint32
 /* Where the answers go; before the first request. host and port: of this engine's HTTP server, for kv_transfer_params. */
 int handoff_start(struct handoff *handoff, struct scheduler *scheduler, const char *host,
                   uint32_t port);
+
+/* Where engines on other hosts reach it; "": nowhere. Borrowed. */
+const char *handoff_network_address(const struct handoff *handoff);
 
 /* Ends all offers and claims; the scheduler gets its last answers. After scheduler_stop, before scheduler_close. */
 void handoff_stop(struct handoff *handoff);

@@ -64,6 +64,16 @@ static const struct row rows[] = {
     {"--require", TEXT, ENGINE(require), "PATHS",
      "hand over by these paths only, as shm/mapped,tcp"},
     {"--exclude", TEXT, ENGINE(exclude), "PATHS", "or never by these"},
+    {"--kv-listen", TEXT, ENGINE(network.listen), "ADDRESS:PORT",
+     "hand over to engines on other hosts"},
+    {"--kv-advertise", TEXT, ENGINE(network.advertise), "ADDRESS",
+     "where they reach it, when that is another"},
+    {"--kv-key", TEXT, ENGINE(network.key), "FILE",
+     "the cluster key: segue key new makes one"},
+    {"--kv-encrypt", WORD, ENGINE(network.encrypt), "control|data",
+     "on the way to other hosts: the KV too? (control)"},
+    {"--kv-insecure", FLAG, ENGINE(network.insecure), NULL,
+     "talk to other hosts without a key"},
     {"--digest", WORD, ENGINE(digest), "off|sample|full",
      "how much of what arrives is proved by hash (off)"},
     {"--corrupt", WORD, ENGINE(corrupt), "off|flip|swap|cross",
@@ -243,12 +253,16 @@ static void announce(const struct options *options, const struct engine *engine)
             (double)facts.cache_bytes / 1e6, options->engine.tp, facts.threads);
     fprintf(stderr, "segue engine: listening on http://%s%s%s:%u\n", v6 ? "[" : "", host,
             v6 ? "]" : "", facts.port);
+    if (facts.kv_address[0])
+        fprintf(stderr, "segue engine: other engines reach it at %s%s\n",
+                facts.kv_address, options->engine.network.key ? "" : ", without a key");
     if (!options->json)
         return;
     printf("{\"host\": \"%s\", \"port\": %u, \"pid\": %ld, \"model\": \"%s\", "
-           "\"context\": %u, \"kv_blocks\": %u, \"block_size\": %u}\n",
+           "\"context\": %u, \"kv_blocks\": %u, \"block_size\": %u, "
+           "\"kv_address\": \"%s\"}\n",
            host, facts.port, (long)getpid(), facts.model, facts.context, facts.blocks,
-           options->engine.block_tokens);
+           options->engine.block_tokens, facts.kv_address);
     fflush(stdout);
 }
 

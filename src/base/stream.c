@@ -275,6 +275,7 @@ enum segue_status segue_stream_tune(int fd, uint32_t silent_ms)
     /* Keepalive counts whole seconds: after a third of the time, then two probes. */
     int one = 1, probes = 2, third = (int)(silent_ms / 3000);
     third = third ? third : 1;
+    uint32_t most = silent_ms - silent_ms / 10; /* the kernel looks at it a little late */
     if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one) < 0)
         return segue_fail_errno(SEGUE_E_SYSTEM, errno, "cannot set TCP_NODELAY");
     if (!silent_ms)
@@ -283,7 +284,7 @@ enum segue_status segue_stream_tune(int fd, uint32_t silent_ms)
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &third, sizeof third) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &third, sizeof third) < 0 ||
         setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes) < 0 ||
-        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silent_ms, sizeof silent_ms) < 0)
+        setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &most, sizeof most) < 0)
         return segue_fail_errno(SEGUE_E_SYSTEM, errno, "cannot set TCP keepalive");
     return SEGUE_OK;
 }
