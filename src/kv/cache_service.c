@@ -365,7 +365,7 @@ static enum segue_status on_member(struct peer *peer, const struct segue_frame *
     struct segue_member member;
     if (!peer->caches || peer->told || peer->n_members == SEGUE_MEMBERS_MAX)
         return segue_fail(SEGUE_E_PROTOCOL, "a member was told that nobody asked for");
-    SEGUE_TRY(segue_member_read(frame, &member));
+    SEGUE_TRY(segue_member_read(peer->link, frame, &member));
     if (peer->n_members == peer->members_cap) {
         size_t cap = peer->members_cap ? 2 * peer->members_cap : 16;
         struct segue_member *more = realloc(peer->members, cap * sizeof *more);

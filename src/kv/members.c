@@ -2,6 +2,7 @@
 /* Ranks that join their endpoint, and the endpoint's directory of them. */
 #include "kv/members.h"
 
+#include "agent/control.h"
 #include "base/log.h"
 #include "kv/cache_service.h"
 #include "kv/cache_wire.h"
@@ -23,7 +24,7 @@ struct have {
 struct joined {
     struct segue_list list;
     struct segue_link *link;
-    char address[108];
+    char address[108], network[64]; /* for peers of this host, and for others; "": none */
     uint32_t rank, n;
     struct have have[RANK_CACHES_MAX];
 };
@@ -65,11 +66,12 @@ struct joining {
 
 static void say_join(struct segue_agent *agent, struct segue_link *link)
 {
-    uint8_t body[160];
+    uint8_t body[256];
     struct segue_writer w = segue_writer_make(body, sizeof body);
     segue_writer_u32(&w, agent->opts.rank);
     segue_writer_u32(&w, agent->opts.ranks);
     segue_writer_str16(&w, agent->address);
+    segue_writer_str16(&w, agent->network);
     segue_link_business(link, +1); /* it stays as long as both agents do */
     segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_JOIN, body, (uint32_t)w.len,
                     NULL, 0);
@@ -148,9 +150,10 @@ static enum segue_status on_join(struct segue_members *members, struct segue_lin
                                  struct segue_reader *r)
 {
     struct segue_agent *agent = link->agent;
-    char address[108];
+    char address[108], network[64];
     uint32_t rank = segue_reader_u32(r), ranks = segue_reader_u32(r);
     segue_reader_str16_copy(r, address, sizeof address);
+    segue_reader_str16_copy(r, network, sizeof network);
     if (r->failed)
         return segue_fail(SEGUE_E_PROTOCOL, "the peer sent a malformed join");
     if (memcmp(link->peer.incarnation, agent->incarnation, 16) != 0 || ranks == 0 ||
@@ -161,12 +164,18 @@ static enum segue_status on_join(struct segue_members *members, struct segue_lin
     segue_list_each (at, &members->joined)
         if (segue_container_of(at, struct joined, list)->rank == rank)
             return segue_fail(SEGUE_E_PROTOCOL, "rank %u has joined already", rank);
+    if (agent->network[0] && !network[0])
+        return segue_fail(SEGUE_E_REFUSED,
+                          "rank %u does not listen for other hosts, and its endpoint "
+                          "does (option listen)",
+                          rank);
     struct joined *j = calloc(1, sizeof *j);
     if (!j)
         return segue_fail(SEGUE_E_MEMORY, "no memory for a rank");
     j->link = link;
     j->rank = rank;
     memcpy(j->address, address, sizeof j->address);
+    memcpy(j->network, network, sizeof j->network);
     segue_list_push_back(&members->joined, &j->list);
     return SEGUE_OK;
 }
@@ -237,7 +246,7 @@ void segue_members_tell(const struct segue_members *members, struct segue_link *
         for (uint32_t i = 0; i < j->n; i++) {
             uint8_t body[192];
             struct segue_writer w = segue_writer_make(body, sizeof body);
-            segue_writer_str16(&w, j->address);
+            segue_writer_str16(&w, link->network ? j->network : j->address);
             segue_writer_u32(&w, j->rank);
             segue_window_write(&w, &j->have[i].window);
             segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_MEMBER, body,
@@ -256,11 +265,25 @@ void segue_members_send(struct segue_agent *agent, uint8_t service, uint8_t type
                             type, body, len, NULL, 0);
 }
 
-enum segue_status segue_member_read(const struct segue_frame *frame,
+/* Over the network a socket of this host would be one that the peer has no business to
+ * send us to. */
+static bool may_lead_there(const struct segue_link *link, const char *address)
+{
+    return !link->network ||
+           strncmp(address, SEGUE_TCP_PREFIX, strlen(SEGUE_TCP_PREFIX)) == 0;
+}
+
+enum segue_status segue_member_read(const struct segue_link *link,
+                                    const struct segue_frame *frame,
                                     struct segue_member *out)
 {
     struct segue_reader r = segue_reader_make(frame->body, frame->len);
     segue_reader_str16_copy(&r, out->address, sizeof out->address);
     out->rank = segue_reader_u32(&r);
-    return segue_window_read(&r, &out->window);
+    SEGUE_TRY(segue_window_read(&r, &out->window));
+    if (!may_lead_there(link, out->address))
+        return segue_fail(SEGUE_E_PROTOCOL,
+                          "rank %u of a peer on another host is said to be at %.60s",
+                          out->rank, out->address);
+    return SEGUE_OK;
 }

@@ -40,7 +40,8 @@ void segue_members_gone(struct segue_members *members, const struct segue_link *
                         const char *why);
 
 /* What: a MEMBER message. E_PROTOCOL. */
-enum segue_status segue_member_read(const struct segue_frame *frame,
+enum segue_status segue_member_read(const struct segue_link *link,
+                                    const struct segue_frame *frame,
                                     struct segue_member *out);
 
 #endif

@@ -8,6 +8,8 @@
 #include "test.h"
 
 #include "agent/link.h"
+#include "kv/cache_wire.h"
+#include "kv/members.h"
 
 #include <dirent.h>
 #include <poll.h>
@@ -228,6 +230,63 @@ static void many_links_end_well(void **state)
     }
 }
 
+/* R17: an engine of several agents; its endpoint names their addresses for other hosts. */
+static void ranks_with_agents_of_their_own(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    struct couple x = {.p.apart = true};
+    struct segue_offer_opts offer = SEGUE_OFFER_OPTS_INIT;
+    struct segue_offer_id id;
+    struct segue_ticket ticket;
+    engine_open(&x.p, &nhd32, &op, NULL);
+    engine_open(&x.d, &hnd16, &od, NULL);
+    engine_blocks(&x.p, 1, x.from, engine_needs(&x.p, TOKENS));
+    engine_blocks(&x.d, 2, x.to, engine_needs(&x.d, TOKENS));
+    engine_fill(&x.p, x.from, 0, TOKENS, 1);
+    offer.tokens = TOKENS;
+    offer.hash = prompt_of(1);
+    assert_ok(segue_offer_mint(x.p.agent, &offer, &id));
+    assert_ok(segue_offer_ticket(x.p.agent, &id, &ticket));
+    for (uint32_t r = 0; r < 2; r++) {
+        assert_ok(segue_offer_adopt(x.p.rank_agent[r], &id, &offer));
+        assert_ok(segue_offer_create(x.p.cache[r], &id, x.from,
+                                     engine_needs(&x.p, TOKENS), NULL));
+    }
+    engine_claim(&x.d, &ticket, x.to, 0, 1, SEGUE_DIGEST_FULL, NULL);
+    struct segue_event e = engine_settled(&x.d, SEGUE_VERDICT_VALID, 20);
+    assert_memory_equal(e.report.path, "tcp/", 4);
+    assert_int_equal(engine_differs(&x.d, x.to, 0, TOKENS, 1), 0);
+    struct ends ends = ends_of(&x.d);
+    assert_int_equal(ends.links, 3); /* the endpoint, and each rank */
+    assert_true(ends.network && ends.tls);
+    couple_close(&x);
+}
+
+/* Told by a peer on another host: a socket of this one. */
+static void members_do_not_lead_to_our_sockets(void **state)
+{
+    struct segue_link network = {.network = true}, local = {.network = false};
+    static const struct {
+        const char *address;
+        bool allowed;
+    } rows[] = {
+        {"unix:/run/user/0/bus", false}, {"", false}, {"tcp:10.0.0.1:9000", true}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct segue_geometry window = {
+            .layout = {.layers = 1, .heads = 1}, .layers_total = 1, .heads_total = 1};
+        uint8_t body[256];
+        struct segue_writer w = segue_writer_make(body, sizeof body);
+        struct segue_member member;
+        segue_writer_str16(&w, rows[i].address);
+        segue_writer_u32(&w, 0);
+        segue_window_write(&w, &window);
+        struct segue_frame frame = {.body = body, .len = (uint32_t)w.len};
+        assert_ok(segue_member_read(&local, &frame, &member));
+        enum segue_status status = segue_member_read(&network, &frame, &member);
+        assert_int_equal(status >= 0, rows[i].allowed);
+    }
+}
+
 static int setup(void **state)
 {
     folder = engines_setup();
@@ -251,6 +310,8 @@ static const struct CMUnitTest tests[] = {
     cmocka_unit_test(a_socket_that_leads_nowhere),
     cmocka_unit_test(a_rotation_of_links),
     cmocka_unit_test(insecure_without_a_key),
+    cmocka_unit_test(ranks_with_agents_of_their_own),
+    cmocka_unit_test(members_do_not_lead_to_our_sockets),
     cmocka_unit_test(many_links_end_well),
 };
 TEST_MAIN_AROUND(tests, setup, teardown)
