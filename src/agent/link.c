@@ -49,6 +49,14 @@ static void send_hello(struct segue_link *link)
                     segue_hello_write(&hello, body), NULL, 0);
 }
 
+/* R18: signs of life are asked for while there is something to lose, so that an idle pair sends nothing. The kernel asks: it
+ * answers for a process that is busy or stopped too (R21b). */
+static void beat(struct segue_link *link)
+{
+    if (link->network && link->connected && !link->closing)
+        segue_stream_beat(link->io.socket.fd, link->business > 0);
+}
+
 /* A new start at a known address: what is left of the old one is stale (rule R1). */
 static void close_past_starts(struct segue_link *link)
 {
@@ -77,6 +85,7 @@ static enum segue_status on_hello(struct segue_link *link,
         snprintf(link->name, sizeof link->name, "engine '%s' (pid %d)", hello.engine_id,
                  link->pid);
     link->up = true;
+    beat(link); /* until now the deadline of a first contact held */
     link->used_ns = segue_now_ns();
     segue_loop_timer_cancel(link->agent->loop, &link->timer);
     /* Only who dialled knows that it will not need the link again. */
@@ -183,7 +192,10 @@ enum segue_status segue_link_send(struct segue_link *link, uint8_t service, uint
 void segue_link_business(struct segue_link *link, int change)
 {
     assert(change >= 0 || link->business >= (uint32_t)-change);
+    bool had = link->business > 0;
     link->business += (uint32_t)change;
+    if (had != (link->business > 0))
+        beat(link);
     link->used_ns = segue_now_ns();
     if (link->worn && link->business == 0)
         segue_link_close(link, "a data connection of it broke");

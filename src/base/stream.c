@@ -289,6 +289,14 @@ enum segue_status segue_stream_tune(int fd, uint32_t silent_ms)
     return SEGUE_OK;
 }
 
+void segue_stream_beat(int fd, bool on)
+{
+    int value = on;
+    if (!is_unix(
+            fd)) /* it cannot fail on a socket of ours; were it to, the times of data still hold */
+        (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &value, sizeof value);
+}
+
 enum segue_status segue_stream_peer(int fd, struct segue_credentials *out)
 {
     struct ucred peer;

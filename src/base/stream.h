@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -53,6 +54,10 @@ enum segue_status segue_stream_connected(int fd);
  * about `silent_ms` whether or not there is data under way (E_LOST). Does nothing to a
  * unix socket. silent_ms 0 leaves the kernel's times. */
 enum segue_status segue_stream_tune(int fd, uint32_t silent_ms);
+
+/* What: whether the kernel asks a host that has nothing to say for signs of life, at the times segue_stream_tune has set; what
+ * is under way is watched in any case. Does nothing to a unix socket. */
+void segue_stream_beat(int fd, bool on);
 
 /* What: sends what fits now, and with its first byte up to SEGUE_STREAM_FDS descriptors
  * (unix only; they stay open here). `sent` is at least 1 on OK; the descriptors went

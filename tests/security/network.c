@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -121,6 +122,63 @@ static void any_layout_and_any_side_may_encrypt(void **state)
             }
             couple_close(&x);
         }
+}
+
+static enum segue_status count_beats(struct segue_agent *agent, void *arg)
+{
+    int *n = arg, on;
+    socklen_t len = sizeof on;
+    *n = 0;
+    segue_list_each (at, &agent->links) {
+        struct segue_link *link = segue_container_of(at, struct segue_link, list);
+        assert_int_equal(
+            getsockopt(link->io.socket.fd, SOL_SOCKET, SO_KEEPALIVE, &on, &len), 0);
+        *n += on != 0;
+    }
+    return SEGUE_OK;
+}
+
+static int beats_of(struct engine *e)
+{
+    int n;
+    segue_agent_call(e->agent, count_beats, &n);
+    return n;
+}
+
+/* R18: a link beats while a claim or a hold is open on it, and costs nothing when it is idle. */
+static void only_links_with_business_beat(void **state)
+{
+    struct segue_agent_opts op = opts_of(home_p, true), od = opts_of(home_d, false);
+    struct segue_group_opts opts = SEGUE_GROUP_OPTS_INIT;
+    struct couple x;
+    uint64_t group;
+    couple_open(&x, &hnd16, &hnd16, &op, &od);
+    hands_over(&x, 1);
+    assert_int_equal(ends_of(&x.d).links, 1);
+    assert_int_equal(beats_of(&x.d), 0);
+    assert_int_equal(beats_of(&x.p), 0);
+    struct segue_offer_opts offer = SEGUE_OFFER_OPTS_INIT;
+    struct segue_offer_id id;
+    struct segue_ticket ticket;
+    offer.tokens = opts.tokens = TOKENS;
+    offer.hash = opts.hash = prompt_of(2);
+    assert_ok(segue_offer_mint(x.p.agent, &offer, &id));
+    assert_ok(segue_offer_ticket(x.p.agent, &id, &ticket));
+    assert_ok(segue_group_open(x.d.agent, &ticket, &opts, &group));
+    assert_int_equal(beats_of(&x.d), 1); /* a request waits here */
+    struct segue_claim_opts claim = SEGUE_CLAIM_OPTS_INIT;
+    uint64_t parked;
+    claim.blocks = x.to;
+    claim.n_blocks = engine_needs(&x.d, TOKENS);
+    assert_ok(segue_claim_post(x.d.agent, group, x.d.cache[0], &claim, &parked));
+    assert_true(engine_quiet(&x.d, 0.3));
+    assert_int_equal(beats_of(&x.p), 1);
+    assert_ok(segue_claim_cancel(x.d.agent, parked));
+    engine_settled(&x.d, SEGUE_VERDICT_CANCELLED, 20);
+    engine_event(&x.p, SEGUE_EVENT_OFFER_ENDED, 20);
+    assert_int_equal(beats_of(&x.d), 0);
+    assert_int_equal(beats_of(&x.p), 0);
+    couple_close(&x);
 }
 
 static void what_needs_one_host_says_so(void **state)
@@ -306,6 +364,7 @@ static int teardown(void **state)
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(any_layout_and_any_side_may_encrypt),
     cmocka_unit_test(what_needs_one_host_says_so),
+    cmocka_unit_test(only_links_with_business_beat),
     cmocka_unit_test(one_folder_is_one_host),
     cmocka_unit_test(a_socket_that_leads_nowhere),
     cmocka_unit_test(a_rotation_of_links),
