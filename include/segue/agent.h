@@ -68,6 +68,8 @@ struct segue_agent_opts {
     const char
         *endpoint; /* its address: this agent's caches are one rank's; NULL: none */
     uint32_t rank, ranks; /* with an endpoint: which rank; of how many */
+    uint32_t
+        peer_claims; /* open claims of one peer, waiting ones included; default 1,024 */
 };
 #define SEGUE_AGENT_OPTS_INIT                                                            \
     {                                                                                    \

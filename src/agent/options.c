@@ -56,6 +56,8 @@ const struct segue_opt segue_agent_options[] = {
      .doc = "talk to other hosts without a key"},
     {"silent-ns", FIELD(silent_ns), SEGUE_OPT_DURATION, "5s", 2000 * UINT64_C(1000000),
      HOUR_NS, .doc = "a host silent as long as this is gone"},
+    {"peer-claims", FIELD(peer_claims), SEGUE_OPT_U32, "1024", 1, 1 << 20,
+     .doc = "open claims of one peer, waiting ones included"},
     {0},
 };
 

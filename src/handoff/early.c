@@ -71,7 +71,7 @@ enum segue_status segue_early_park(struct segue_handoff *h, struct segue_link *l
     struct segue_peer *peer = segue_peer_of(link);
     if (!peer)
         return SEGUE_E_MEMORY;
-    if (peer->serves.count + segue_early_count(h, link) >= SEGUE_PEER_CLAIMS_MAX ||
+    if (peer->serves.count + segue_early_count(h, link) >= h->agent->opts.peer_claims ||
         bytes_of(h, link) + frame->len > LINK_BYTES_MAX)
         return segue_fail(SEGUE_E_LIMIT, "this peer has %u claims parked already",
                           segue_early_count(h, link));

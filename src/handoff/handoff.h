@@ -65,8 +65,7 @@ enum segue_status segue_bound_bind(struct segue_handoff *h, struct segue_bound *
                                    const struct segue_plan *plan, struct segue_tokens src,
                                    struct segue_tokens dst, uint32_t tokens);
 
-#define SEGUE_PEER_CLAIMS_MAX 1024 /* open claims of one peer, parked or not (R21c) */
-#define SEGUE_PEER_ROUTES_MAX 256  /* shapes of consumer caches kept for one peer */
+#define SEGUE_PEER_ROUTES_MAX 256 /* shapes of consumer caches kept for one peer */
 
 /* What: the cache's regions as its device addresses them. */
 void segue_cache_extents(const struct segue_cache *cache, struct segue_extent *extents);

@@ -284,7 +284,7 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
             SEGUE_E_REFUSED, "%s does not reach other hosts",
             segue_path_name((struct segue_path){m->row, (enum segue_way)m->way}));
     struct segue_part *part = segue_offer_part(offer, cache);
-    if (peer->serves.count + segue_early_count(h, link) >= SEGUE_PEER_CLAIMS_MAX)
+    if (peer->serves.count + segue_early_count(h, link) >= h->agent->opts.peer_claims)
         return segue_fail(SEGUE_E_LIMIT, "this peer has %zu open claims already",
                           peer->serves.count);
     struct segue_route *route;

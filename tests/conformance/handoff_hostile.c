@@ -10,8 +10,9 @@
 
 #include <sys/mman.h>
 
-#define TOKENS 100
-#define SALT   3
+#define TOKENS      100
+#define PEER_CLAIMS 300
+#define SALT        3
 
 static const struct geometry hnd16 = {"hnd", "host", 16, 1, SEGUE_DTYPE_FP16};
 static struct engine innocent, prey; /* `victim` is the prey's agent */
@@ -23,6 +24,7 @@ static int open_prey(void **state)
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
     opts.lease_ns = 700000000u;
     opts.renew_ns = 100000000u;
+    opts.peer_claims = PEER_CLAIMS;
     opts.connect_ns = 500 * SEGUE_NS_PER_MS;
     prey = innocent = blank;
     engine_open(&prey, &hnd16, &opts, NULL);
@@ -430,7 +432,7 @@ static void claims_without_end(void **state)
         struct segue_ticket ticket = offered();
         struct segue_msg_claim m = honest_claim(&ticket, 0, SEGUE_WAY_MAPPED);
         uint8_t pair[8];
-        int fd = greet(), refused = 0, sent = 2 * SEGUE_PEER_CLAIMS_MAX;
+        int fd = greet(), refused = 0, sent = 2 * PEER_CLAIMS;
         m.digest = SEGUE_DIGEST_OFF;
         for (int i = 1; i <= sent; i++) {
             m.pair = m.use = (uint64_t)i;
@@ -447,9 +449,9 @@ static void claims_without_end(void **state)
         }
         struct count count;
         segue_agent_call(victim, count_kept, &count);
-        assert_true(count.serves <= SEGUE_PEER_CLAIMS_MAX);
+        assert_true(count.serves <= PEER_CLAIMS);
         assert_true(count.routes <= SEGUE_PEER_ROUTES_MAX);
-        assert_int_equal(refused, kept ? sent - SEGUE_PEER_CLAIMS_MAX : 0);
+        assert_int_equal(refused, kept ? sent - PEER_CLAIMS : 0);
         close(fd);
         engine_event(&prey, SEGUE_EVENT_OFFER_ENDED, PATIENCE_S);
     }

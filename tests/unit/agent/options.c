@@ -26,6 +26,35 @@ static void defaults_are_those_of_the_header(void **state)
     segue_agent_options_free(&opts);
 }
 
+/* R21c: one table; docs/library.md shows it. */
+static void the_document_shows_the_table(void **state)
+{
+    static char text[1 << 20], row[512];
+    char path[1024];
+    const char *tests = getenv("TESTS");
+    assert_non_null(tests);
+    snprintf(path, sizeof path, "%s/../docs/library.md", tests);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    text[fread(text, 1, sizeof text - 1, file)] = 0;
+    fclose(file);
+    size_t rows = 0, shown = 0;
+    for (const struct segue_opt *o = segue_agent_options; o->name; o++, rows++) {
+        snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", o->name,
+                 o->initial ? o->initial : "", o->doc);
+        if (!strstr(text, row))
+            fail_msg("docs/library.md must have, among the agent's options:%s", row);
+    }
+    char *section = strstr(text, "\n## Options\n");
+    assert_non_null(section);
+    char *end = strstr(section + 1, "\n## ");
+    if (end)
+        *end = 0;
+    for (const char *at = section; (at = strstr(at, "\n| `")); at++)
+        shown++;
+    assert_int_equal(shown, rows); /* and no others */
+}
+
 static void the_caller_beats_the_environment_beats_the_table(void **state)
 {
     struct segue_agent_opts given = SEGUE_AGENT_OPTS_INIT, opts;
@@ -98,6 +127,7 @@ static void structs_of_other_versions(void **state)
 
 static const struct CMUnitTest tests[] = {
     cmocka_unit_test(defaults_are_those_of_the_header),
+    cmocka_unit_test(the_document_shows_the_table),
     cmocka_unit_test(the_caller_beats_the_environment_beats_the_table),
     cmocka_unit_test(bad_values_are_named),
     cmocka_unit_test(structs_of_other_versions),
