@@ -106,6 +106,7 @@ void route_config(FILE *out, const struct route_options *options, const char *di
     fprintf(out,
             "  client_max_body_size %" PRId64 ";\n"
             "  client_body_buffer_size " BODY_BUFFER ";\n"
+            "  client_header_buffer_size 20k;\n"
             "  large_client_header_buffers 8 32k;\n"
             "  keepalive_requests 1000000;\n"
             "  underscores_in_headers on;\n"

@@ -62,19 +62,18 @@ static bool check_escape(struct checker *c)
     return true;
 }
 
-/* Past the bytes of a string that need no look of their own, eight at a time: prompts are
+/* Past the bytes of a string that need no look of their own, sixteen at a time: prompts are
  * long, and nearly all of them is this. */
 static const char *skip_plain(const char *at, const char *end)
 {
-    const uint64_t ones = UINT64_C(0x0101010101010101), high = ones << 7;
-    while (end - at >= 8) {
-        uint64_t word;
-        memcpy(&word, at, sizeof word);
-        uint64_t quote = word ^ (ones * '"'), escape = word ^ (ones * '\\');
-        /* A byte below n borrows its high bit in word - n; one above 0x7f has its own. */
-        if ((word | (word - ones * 0x20) | (quote - ones) | (escape - ones)) & high)
+    typedef uint8_t piece __attribute__((vector_size(16)));
+    for (piece p; end - at >= (ptrdiff_t)sizeof p; at += sizeof p) {
+        uint64_t special[2];
+        memcpy(&p, at, sizeof p);
+        p = (piece)((p < 0x20) | (p > 0x7f) | (p == '"') | (p == '\\'));
+        memcpy(special, &p, sizeof special);
+        if (special[0] | special[1])
             break;
-        at += 8;
     }
     return at;
 }
