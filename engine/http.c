@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -33,8 +34,18 @@ struct http {
     unsigned live; /* exchanges that are not completed */
 };
 
+/* A connection, from its first byte to its last. */
+struct client {
+    struct http *http;
+    struct watched watched;
+    pthread_mutex_t lock;
+    struct exchange *exchange; /* whose answer is awaited or under way */
+    bool left;                 /* it sends nothing more */
+};
+
 struct exchange {
     struct http *http;
+    struct client *client; /* NULL: not known */
     atomic_int holders;
     char *method, *path, *body;
     char id[ID_MOST + 1];
@@ -50,7 +61,6 @@ struct exchange {
     size_t out_length, out_room;
     void (*gone)(void *user);
     void *gone_user;
-    struct watched watched;
 };
 
 const char *exchange_method(const struct exchange *x)
@@ -102,9 +112,65 @@ static void tell_gone(struct exchange *x)
     pthread_mutex_unlock(&x->lock);
 }
 
-static void watched_gone(struct watched *watched)
+/* Who has left has no use for an answer. Without a whole request there never will be one:
+ * libmicrohttpd misses an end that comes together with the last bytes, and would keep the
+ * connection until it is idle for too long. */
+static bool client_gone(struct watched *watched)
 {
-    tell_gone((struct exchange *)((char *)watched - offsetof(struct exchange, watched)));
+    struct client *client = (struct client *)((char *)watched -
+                                              offsetof(struct client, watched));
+    int unread = 0;
+    pthread_mutex_lock(&client->lock);
+    bool first = !client->left, answered = client->exchange != NULL;
+    client->left = true;
+    if (answered)
+        tell_gone(client->exchange);
+    pthread_mutex_unlock(&client->lock);
+    if (answered)
+        return false;
+    /* What it sent before may still be on its way through libmicrohttpd. */
+    if (first || (ioctl(watched->fd, FIONREAD, &unread) == 0 && unread > 0))
+        return true;
+    shutdown(watched->fd, SHUT_RDWR);
+    return false;
+}
+
+/* From here to its completion the exchange is told when its client leaves. */
+static void client_awaits(struct exchange *x)
+{
+    struct client *client = x->client;
+    if (client == NULL)
+        return;
+    pthread_mutex_lock(&client->lock);
+    client->exchange = x;
+    if (client->left)
+        tell_gone(x);
+    pthread_mutex_unlock(&client->lock);
+}
+
+static void on_connection(void *user, struct MHD_Connection *connection, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct client *client = *context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+            connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        client = calloc(1, sizeof *client);
+        if (client == NULL || info == NULL) {
+            free(client); /* it is served all the same, and ends when it is idle */
+            return;
+        }
+        client->http = user;
+        client->watched.gone = client_gone;
+        pthread_mutex_init(&client->lock, NULL);
+        (void)watch_add(client->http->watch, &client->watched, info->connect_fd);
+        *context = client;
+    } else if (client != NULL) {
+        watch_remove(client->http->watch, &client->watched);
+        pthread_mutex_destroy(&client->lock);
+        free(client);
+        *context = NULL;
+    }
 }
 
 void exchange_on_gone(struct exchange *x, void (*gone)(void *user), void *user)
@@ -276,7 +342,9 @@ static struct exchange *create(struct http *http, struct MHD_Connection *connect
     x->connection = connection;
     x->method = strdup(method);
     x->path = strdup(url);
-    x->watched.gone = watched_gone;
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+        connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    x->client = info != NULL ? info->socket_context : NULL;
     atomic_init(&x->holders, 1);
     pthread_mutex_init(&x->lock, NULL);
     choose_id(x,
@@ -316,18 +384,12 @@ static void collect(struct exchange *x, const char *bytes, size_t length)
 
 static void handle(struct exchange *x)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     x->handled = true;
     if (x->too_large)
         refuse_large(x);
     else
         x->http->opts.handle(x->http->opts.user, x);
-    pthread_mutex_lock(&x->lock);
-    bool later = !x->ended;
-    pthread_mutex_unlock(&x->lock);
-    if (later && info != NULL)
-        (void)watch_add(x->http->watch, &x->watched, info->connect_fd);
+    client_awaits(x);
 }
 
 /* Called when the headers are there, for each piece of the body, at its end, and after
@@ -365,7 +427,14 @@ static void completed(void *user, struct MHD_Connection *connection, void **cont
     *context = NULL;
     if (x == NULL)
         return;
-    watch_remove(http->watch, &x->watched);
+    struct client *client = x->client;
+    if (client != NULL) {
+        pthread_mutex_lock(&client->lock);
+        client->exchange = NULL;
+        if (client->left) /* it has its answer, and asks for nothing more */
+            shutdown(client->watched.fd, SHUT_RDWR);
+        pthread_mutex_unlock(&client->lock);
+    }
     if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK)
         tell_gone(x);
     pthread_mutex_lock(&x->lock);
@@ -412,9 +481,10 @@ int http_start(struct http *http)
     http->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         access_handler, http, MHD_OPTION_LISTEN_SOCKET, http->listener,
-        MHD_OPTION_NOTIFY_COMPLETED, completed, http, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SECONDS_IDLE,
-        MHD_OPTION_EXTERNAL_LOGGER, silent, NULL, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_COMPLETED, completed, http, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)SECONDS_IDLE, MHD_OPTION_EXTERNAL_LOGGER,
+        silent, NULL, MHD_OPTION_END);
     if (http->daemon == NULL)
         return engine_fail("the HTTP server cannot be started: %s", strerror(errno));
     http->listener = -1; /* the daemon's */

@@ -16,7 +16,18 @@ struct watch {
     pthread_t thread;
     pthread_mutex_t lock; /* held while `gone` runs: watch_remove waits for it */
     struct watched *all;
+    unsigned again; /* how many of them are called once more */
 };
+
+enum { AGAIN_MS = 1000 };
+
+/* The lock is held. */
+static void call(struct watch *watch, struct watched *watched)
+{
+    watch->again -= watched->again;
+    watched->again = watched->gone(watched);
+    watch->again += watched->again;
+}
 
 /* An event may have been fetched before its socket was removed: only what is still in the
  * list is alive. */
@@ -27,16 +38,28 @@ static void tell(struct watch *watch, const struct watched *who)
     while (watched != NULL && watched != who)
         watched = watched->next;
     if (watched != NULL)
-        watched->gone(watched);
+        call(watch, watched);
     pthread_mutex_unlock(&watch->lock);
+}
+
+/* Returns how long to wait for the next event. */
+static int tell_again(struct watch *watch, bool late)
+{
+    pthread_mutex_lock(&watch->lock);
+    for (struct watched *w = late ? watch->all : NULL; w != NULL; w = w->next)
+        if (w->again)
+            call(watch, w);
+    int ms = watch->again > 0 ? AGAIN_MS : -1;
+    pthread_mutex_unlock(&watch->lock);
+    return ms;
 }
 
 static void *run(void *user)
 {
     struct watch *watch = user;
-    for (;;) {
+    for (int ms = -1;;) {
         struct epoll_event events[32];
-        int n = epoll_wait(watch->epoll, events, 32, -1);
+        int n = epoll_wait(watch->epoll, events, 32, ms);
         if (n < 0 && errno != EINTR)
             return NULL;
         for (int i = 0; i < n; i++) {
@@ -44,6 +67,7 @@ static void *run(void *user)
                 return NULL;
             tell(watch, events[i].data.ptr);
         }
+        ms = tell_again(watch, n == 0);
     }
 }
 
@@ -96,6 +120,7 @@ int watch_add(struct watch *watch, struct watched *watched, int fd)
     struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT, .data.ptr = watched};
     pthread_mutex_lock(&watch->lock);
     watched->fd = fd;
+    watched->again = false;
     watched->previous = NULL;
     watched->next = watch->all;
     watched->on = epoll_ctl(watch->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
@@ -119,7 +144,8 @@ void watch_remove(struct watch *watch, struct watched *watched)
                                     : &watch->all) = watched->next;
         if (watched->next != NULL)
             watched->next->previous = watched->previous;
-        watched->on = false;
+        watch->again -= watched->again;
+        watched->on = watched->again = false;
     }
     pthread_mutex_unlock(&watch->lock);
 }

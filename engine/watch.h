@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tells when the other end of a socket goes away while nobody reads it: libmicrohttpd does
- * not for suspended connections. One thread, asleep unless someone leaves. */
+ * not for suspended connections, nor always for those whose request is not whole. One
+ * thread, asleep unless someone leaves. */
 #ifndef ENGINE_WATCH_H
 #define ENGINE_WATCH_H
 
@@ -10,10 +11,11 @@ struct watch;
 
 /* Embedded in what is watched. */
 struct watched {
-    void (*gone)(struct watched *watched); /* on the watch's thread, once at most */
-    struct watched *next, *previous;       /* private */
-    bool on;                               /* private */
-    int fd;                                /* private */
+    /* On the watch's thread. true: call again in a second, what is under way may end by then. */
+    bool (*gone)(struct watched *watched);
+    struct watched *next, *previous; /* private */
+    bool on, again;                  /* private */
+    int fd;                          /* private */
 };
 
 int watch_open(struct watch **out); /* -1: the sentence says why */

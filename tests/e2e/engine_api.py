@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 import unittest
 
 from engine_process import Engine
@@ -236,6 +237,27 @@ class Sharing(OneEngine):
             list(pool.map(lambda i: self.leave({**body, "stream": i % 2 == 0}, 0), range(32)))
         after = self.engine.wait_idle()
         self.assertGreater(after[name] - before[name], 20)
+
+    def half_close(self, data):
+        """Sends and says that there is nothing more to come; what comes back until the end."""
+        with socket.create_connection(("127.0.0.1", self.engine.port), timeout=20) as s:
+            s.sendall(data)
+            s.shutdown(socket.SHUT_WR)
+            answer = b""
+            while piece := s.recv(65536):
+                answer += piece
+            return answer
+
+    def test_half_a_request_is_not_waited_for(self):
+        """The other half can't come: well before the 75 s that an idle connection may live."""
+        whole = b'POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n{"prompt": "a"'
+        for length in (0, 1, 20, 60, len(whole)):
+            with self.subTest(length=length):
+                began = time.monotonic()
+                self.assertNotIn(b" 200 ", self.half_close(whole[:length]))
+                self.assertLess(time.monotonic() - began, 15)
+        # A whole one is answered, although its client sends nothing more.
+        self.assertIn(b" 200 ", self.half_close(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"))
 
     def test_a_client_that_leaves_a_waiting_request(self):
         """Its connection is suspended: only the socket tells."""
