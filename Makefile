@@ -67,16 +67,21 @@ bench:  ## measure hand-offs and relayouts, into bench/results/ (half an hour on
 		echo "wrote bench/results/$$name-$(CPU).json"; \
 	done; exit $$status
 
-bench-deps:  ## a venv with PyTorch and NumPy, which segue bench relayout compares with (some GB)
+bench-deps:  ## what benchmarks compare with: a venv with PyTorch and NumPy (some GB), the toy proxy
 	@$(SETUP) bench
 	@[ -x "$(BENCH_VENV)/bin/pip" ] || python3 -m venv "$(BENCH_VENV)"
 	@"$(BENCH_VENV)/bin/pip" install --quiet numpy torch
+	@scripts/fetch-toy-proxy >/dev/null
 	@echo "export SEGUE_BENCH_PYTHON=$(BENCH_VENV)/bin/python"
 
-bench-router:  ## measure the router beside plain nginx, vllm-router and the toy proxy
+bench-router:  ## measure the router beside plain nginx, vllm-router and the toy proxy, into bench/results/
 	@$(SETUP) build bench
 	@$(MAKE) --no-print-directory build
-	@SEGUE=$(SEGUE) bench/router/run
+	@mkdir -p bench/results
+	@SEGUE=$(SEGUE) bench/router/run --json >$(BUILD)/router.json; status=$$?; \
+	if [ $$status -gt 1 ] || ! grep -q rows $(BUILD)/router.json; then cat $(BUILD)/router.json; exit $$status; fi; \
+	mv $(BUILD)/router.json bench/results/router-$(CPU).json; \
+	echo 'wrote bench/results/router-$(CPU).json'; exit $$status
 
 bench-vllm wheel test-vllm:  ## vLLM: its peers, benchmark, wheel and tests
 	@echo 'skipped: the vLLM connector is not part of this release yet'

@@ -155,14 +155,26 @@ class VllmRouter(Peer):
                 "--prometheus-port", free_port()]
 
 
+def toy_proxy():
+    """vLLM's tests/v1/kv_connector/nixl_integration/toy_proxy_server.py: SEGUE_TOY_PROXY, or fetched once."""
+    named = os.environ.get("SEGUE_TOY_PROXY")
+    if named:
+        if not os.path.exists(named):
+            raise Missing(f"SEGUE_TOY_PROXY names {named}, which is not there")
+        return named
+    fetch = pathlib.Path(__file__).resolve().parents[2] / "scripts/fetch-toy-proxy"
+    done = subprocess.run([fetch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise Missing(done.stderr.strip().splitlines()[-1])
+    return done.stdout.strip()
+
+
 class ToyProxy(Peer):
-    """vLLM's tests/v1/kv_connector/nixl_integration/toy_proxy_server.py, named by SEGUE_TOY_PROXY."""
+    """vLLM's own small proxy for trying connectors."""
     name = "toy-proxy"
 
     def command(self):
-        script = os.environ.get("SEGUE_TOY_PROXY")
-        if not script or not os.path.exists(script):
-            raise Missing("SEGUE_TOY_PROXY does not name toy_proxy_server.py from the vllm sources")
+        script = toy_proxy()
         python = venv(["fastapi", "httpx", "uvicorn"])
         return [python, script, "--host", "127.0.0.1", "--port", self.port, "--prefiller-hosts", "127.0.0.1",
                 "--prefiller-ports", self.prefill, "--decoder-hosts", "127.0.0.1", "--decoder-ports", self.decode]
