@@ -166,7 +166,7 @@ def member(r):
 
 
 def join(r):
-    return {"rank": r.u32(), "ranks": r.u32(), "address": r.str(107)}
+    return {"rank": r.u32(), "ranks": r.u32(), "address": r.str(107), "network": r.str(63)}
 
 
 def have(r):

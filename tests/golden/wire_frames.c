@@ -198,7 +198,7 @@ static enum segue_status cache_message(uint8_t type, const uint8_t *data, uint32
 {
     struct segue_reader r = segue_reader_make(data, len);
     struct segue_geometry g;
-    char address[108];
+    char address[108], network[64];
     if (type == SEGUE_CACHE_TELL)
         return tell_message(data, len);
     if (type == SEGUE_CACHE_HANDLES)
@@ -215,6 +215,8 @@ static enum segue_status cache_message(uint8_t type, const uint8_t *data, uint32
         number("ranks", segue_reader_u32(&r));
         segue_reader_str16_copy(&r, address, sizeof address);
         string("address", address);
+        segue_reader_str16_copy(&r, network, sizeof network);
+        string("network", network);
     } else if (type == SEGUE_CACHE_HAVE) {
         number("cache", segue_reader_u32(&r));
         SEGUE_TRY(segue_window_read(&r, &g));
@@ -481,6 +483,7 @@ static void cache_samples(void)
     segue_writer_u32(&w, 1);
     segue_writer_u32(&w, 4);
     segue_writer_str16(&w, "unix:/run/p-1.sock");
+    segue_writer_str16(&w, "tcp:10.0.0.1:9000");
     sample("join", 1, 7, body, w.len);
 }
 
