@@ -28,6 +28,7 @@ static const struct bench_shape shapes[] = {
     {"1GiB", 32, 8, 128, 8192, SEGUE_DTYPE_BF16},
 };
 enum { SMALL = 2, LARGE = 3 }; /* shapes before, from these on */
+enum { DIGESTED = LARGE };     /* the one that digests are measured with */
 
 static const struct bench_paging nhd16 = {"nhd", 16}, hnd16 = {"hnd", 16},
                                  nhd128 = {"nhd", 128};
@@ -193,6 +194,58 @@ static void all_paths(struct bench_report *report, const struct bench_options *o
     }
 }
 
+/* ---- digests ---- */
+
+/* The same hand-off with digests and without, in turn: what proof by bytes costs, from posting to verdict. */
+static bool digest_series(struct bench_pair *pair, enum segue_digest mode, int n,
+                          struct series *s)
+{
+    struct bench_times with, without, again;
+    for (int i = 0; i < n; i++) {
+        if (!bench_pair_hand_over(pair, SEGUE_DIGEST_OFF, &without) ||
+            !bench_pair_hand_over(pair, mode, &with) ||
+            !bench_pair_hand_over(pair, SEGUE_DIGEST_OFF, &again))
+            return false;
+        s->value[i] = (double)pair->bytes / with.total / 1e9;
+        s->bare[i] = (i % 2 ? without.total : again.total) / with.total;
+        s->self[i] = i % 2 ? without.total / again.total : again.total / without.total;
+    }
+    return true;
+}
+
+static void digests(struct bench_report *report, const struct bench_options *options)
+{
+    static const struct {
+        const char *name;
+        enum segue_digest mode;
+    } modes[] = {{"digest-sample", SEGUE_DIGEST_SAMPLE},
+                 {"digest-full", SEGUE_DIGEST_FULL}};
+    for (int m = 0; m < 2 && !options->quick; m++) {
+        struct path_case c = make_case(&paths[0], "same", DIGESTED, 1);
+        struct bench_row row = {.unit = "GB/s", .n = (size_t)runs_of(options, false)};
+        struct bench_pair pair;
+        struct series s;
+        snprintf(row.name, sizeof row.name, "%.36s/%s", c.name, modes[m].name);
+        if (!bench_wants(options, row.name))
+            continue;
+        if (!series_make(&s, (int)row.n)) {
+            bench_report_absent(report, row.name, "no memory");
+            continue;
+        }
+        if (!bench_pair_open(&pair, &c.setup) ||
+            !digest_series(&pair, modes[m].mode, (int)row.n, &s)) {
+            bench_report_absent(report, row.name, pair.why);
+        } else {
+            row.is = bench_spread(s.value, row.n);
+            add_ratio(&row, "off", s.bare, 0.90);
+            add_ratio(&row, "self", s.self, 0);
+            bench_report_row(report, &row);
+        }
+        bench_pair_close(&pair);
+        free(s.value);
+    }
+}
+
 /* ---- software ---- */
 
 static bool software_series(struct bench_pair *pair, const struct bench_setup *setup,
@@ -302,6 +355,7 @@ int bench_handoff(const struct bench_options *options)
     report = (struct bench_report){.bench = "handoff", .json = options->json};
     bench_report_begin(&report);
     all_paths(&report, options);
+    digests(&report, options);
     software(&report, options);
     bench_contact(&report, options, runs_of(options, false));
     if (!options->quick && bench_wants(options, "idle/pair"))
