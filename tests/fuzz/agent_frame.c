@@ -70,6 +70,21 @@ static void preamble(const uint8_t *body, uint32_t len)
     must(memcmp(again, body, sizeof again) == 0);
 }
 
+/* The first bytes of whoever comes by TCP, before anything is proved. */
+static void greeting(const uint8_t *body, uint32_t len)
+{
+    struct segue_keys ours = {.n = 2,
+                              .key = {{.id = {1, 2, 3, 4}}, {.id = {5, 6, 7, 8}}}},
+                      common;
+    if (len >= SEGUE_OPENING_BYTES)
+        must(segue_opening_read(body) <= SEGUE_OPENING_WHERE);
+    if (len < SEGUE_GREETING_BYTES || segue_greeting_read(body, &ours, &common) < 0)
+        return;
+    must(common.n == 1 && segue_keys_find(&ours, common.key[0].id));
+    must(memmem(body, SEGUE_GREETING_BYTES, common.key[0].id, SEGUE_KEY_ID_BYTES) !=
+         NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct message messages[] = {
@@ -79,6 +94,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         {"stream-ask", stream_ask},
         {"stream-grant", stream_grant},
         {"preamble", preamble},
+        {"greeting", greeting},
     };
     return message_run(messages, data, size);
 }

@@ -423,6 +423,73 @@ static void data_streams_without_a_secret(void **state)
     }
 }
 
+/* As if it had granted a stream: this secret, in the clear or not. */
+struct grant {
+    uint8_t secret[SEGUE_SECRET_BYTES];
+    bool secure, taken;
+};
+
+static struct segue_lane *tcp_lane(struct segue_agent *agent)
+{
+    size_t row = 0;
+    while (strcmp(segue_transport_name(row), "tcp") != 0)
+        row++;
+    return segue_list_empty(&agent->links)
+               ? NULL
+               : &segue_container_of(agent->links.next, struct segue_link, list)
+                      ->lanes[row];
+}
+
+static enum segue_status grant_it(struct segue_agent *agent, void *arg)
+{
+    struct grant *g = arg;
+    struct segue_lane *lane = tcp_lane(agent);
+    if (!lane)
+        return SEGUE_E_NOT_FOUND;
+    lane->granted = true;
+    lane->secure = g->secure;
+    memcpy(lane->secret, g->secret, sizeof lane->secret);
+    return SEGUE_OK;
+}
+
+static enum segue_status was_taken(struct segue_agent *agent, void *arg)
+{
+    struct grant *g = arg;
+    struct segue_lane *lane = tcp_lane(agent);
+    g->taken = lane && lane->connection;
+    return SEGUE_OK;
+}
+
+/* Who listens on the wire may know the secret: where TLS was granted it is not enough. */
+static void a_stream_in_the_clear(void **state)
+{
+    struct segue_link *link;
+    uint8_t preamble[SEGUE_PREAMBLE_BYTES];
+    assert_ok(get_link(friend_, victim->network, NULL, &link));
+    for (int secure = 1; secure >= 0; secure--) {
+        struct grant grant = {.secure = secure};
+        segue_random_fill(grant.secret, sizeof grant.secret);
+        segue_preamble_write(grant.secret, preamble);
+        assert_ok(segue_agent_call(victim, grant_it, &grant));
+        int fd = dial_port(victim->network);
+        shout(fd, preamble, sizeof preamble);
+        if (secure)
+            is_closed(fd);
+        for (int i = 0; i < 2000 && !secure && !grant.taken; i++) {
+            segue_agent_call(victim, was_taken, &grant);
+            usleep(5000);
+        }
+        segue_agent_call(victim, was_taken, &grant);
+        assert_int_equal(grant.taken, !secure); /* a good secret is good for one */
+        if (secure)
+            continue;
+        int again = dial_port(victim->network);
+        shout(again, preamble, sizeof preamble);
+        is_closed(again);
+        close(fd);
+    }
+}
+
 /* Without a key TCP leads to the unix socket, and there the kernel says who it is. */
 static void without_a_key_to_the_unix_socket(void **state)
 {
@@ -565,6 +632,7 @@ static const struct CMUnitTest tests[] = {
     ATTACK(slow_handshakes),
     ATTACK(floods),
     ATTACK(data_streams_without_a_secret),
+    ATTACK(a_stream_in_the_clear),
     ATTACK(without_a_key_to_the_unix_socket),
     cmocka_unit_test(listening_is_refused_without_a_key),
 };
