@@ -59,6 +59,16 @@
 #define CROSS 0 /* a request meets the ticket of another prompt, whole or with a forged hash */
 #endif
 
+/* Deadlines, aborts, parking times and leases end at any moment; UPSET bounds how often, but for leases nobody needs. */
+#ifdef UPSET
+byte upset = UPSET;
+#define may_upset   upset
+#define has_upset() upset--
+#else
+#define may_upset   1
+#define has_upset() skip
+#endif
+
 #define NX (NE * ND)          /* consumer ranks: x = engine * ND + rank */
 #define NC (NX * K)           /* claims: c = attempt * NX + x */
 #define NI (NC * PP)          /* pairs: i = c * PP + which producer */
@@ -365,6 +375,13 @@ inline link_gone(i, p, t, g)
 #endif
 #endif
 
+#define comes_not(e) (group[e] == G_IDLE && attempt[e] == K)
+#if NE == 1
+#define NOBODY_COMES comes_not(0)
+#else
+#define NOBODY_COMES (comes_not(0) && comes_not(1))
+#endif
+
 #if NP == 1
 #define P_DEAD pdead[0]
 #define P_TOLD told[O(0, own)]
@@ -387,8 +404,12 @@ end:
         memp[p] = own;
         written[p] = 1;
         examine_parked(p, own) }
-    :: d_step { !pdead[p] && own && off[O(p, own)] == LIVE && !told[O(p, own)] ->
+    :: d_step { !pdead[p] && own && off[O(p, own)] == LIVE && !told[O(p, own)] && (may_upset || NOBODY_COMES) ->
         printf("@ P%d expires offer %d\n", p, own);
+        if
+        :: NOBODY_COMES
+        :: else -> has_upset()
+        fi;
 #ifdef BROKEN_R6
         told[O(p, own)] = 1
 #else
@@ -467,8 +488,9 @@ end:
         :: sst[i] != S_NONE -> link_gone(i, P(i), st[i], G(i))
         :: else
         fi }
-    :: d_step { sst[i] == S_PARKED ->
+    :: d_step { sst[i] == S_PARKED && may_upset ->
         printf("@ P%d parks pair %d no longer\n", P(i), i);
+        has_upset();
         answer(i, STALE) }
 #if PUSH
     :: d_step { mover[i] ->
@@ -649,8 +671,9 @@ proctype claim(byte c)
 end:
     do
     /* Its deadline, or its engine: preempted, aborted. */
-    :: d_step { dst[c * PP] != D_NONE && verdict[c] == NONE ->
+    :: d_step { dst[c * PP] != D_NONE && verdict[c] == NONE && may_upset ->
         printf("@ D%d gives claim %d up\n", X(c), c);
+        has_upset();
         judge(c, CANCELLED) }
     :: d_step { verdict[c] != NONE && verdict[c] != DEAD && !releases[c] && quiet(c) ->
         printf("@ D%d releases claim %d\n", X(c), c);
