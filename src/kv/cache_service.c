@@ -50,82 +50,6 @@ static struct cache_service *service_of(struct segue_agent *agent)
 
 /* ---- ours ---- */
 
-static void close_handles(struct segue_handle *handles, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        segue_handle_close(&handles[i]);
-}
-
-/* Every region of the cache, as `row` exports it; why not, otherwise. */
-static bool export_row(const struct segue_cache *cache, size_t row,
-                       struct segue_handle *handles, char *why, size_t cap)
-{
-    for (uint32_t i = 0; i < cache->n_regions; i++) {
-        const struct segue_region *region = cache->regions[i];
-        struct segue_registration *registration = region->registrations[row];
-        handles[i] = (struct segue_handle){0};
-        /* A transport of streams has nothing to export: being registered is enough. */
-        if (registration && (!registration->transport->ops->export ||
-                             segue_registration_export(registration, &handles[i]) >= 0))
-            continue;
-        snprintf(why, cap, "%s", registration ? segue_error_detail() : region->why[row]);
-        close_handles(handles, i);
-        return false;
-    }
-    return true;
-}
-
-static void send_handles(struct cache_service *service, struct segue_link *link,
-                         const struct segue_cache *cache, size_t row,
-                         const struct segue_handle *handles)
-{
-    int fds[SEGUE_CACHE_REGIONS_MAX * SEGUE_BLOB_FDS];
-    uint32_t n_fds = 0;
-    struct segue_writer w = segue_writer_make(service->body, sizeof service->body);
-    segue_cache_handles_write(&w, cache->id, segue_transport_name(row), handles,
-                              cache->n_regions);
-    for (uint32_t i = 0; i < cache->n_regions; i++)
-        for (uint32_t k = 0; k < handles[i].n_fds; k++)
-            fds[n_fds++] = handles[i].fds[k];
-    segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_HANDLES, w.data,
-                    (uint32_t)w.len, fds, n_fds);
-}
-_Static_assert(SEGUE_CACHE_REGIONS_MAX *SEGUE_BLOB_FDS <= SEGUE_FRAME_FDS,
-               "the handles of a row go in one frame");
-
-static void tell(struct cache_service *service, struct segue_link *link,
-                 const struct segue_cache *cache)
-{
-    struct segue_handle handles[SEGUE_ROWS_MAX][SEGUE_CACHE_REGIONS_MAX];
-    struct segue_remote_cache told = {.id = cache->id,
-                                      .rank = cache->rank,
-                                      .ranks = cache->ranks,
-                                      .geometry = cache->geometry,
-                                      .device_caps = cache->device->caps,
-                                      .n_regions = cache->n_regions};
-    snprintf(told.model, sizeof told.model, "%s", cache->model);
-    snprintf(told.convention, sizeof told.convention, "%s", cache->convention);
-    snprintf(told.device, sizeof told.device, "%s", cache->device->name);
-    for (uint32_t i = 0; i < cache->n_regions; i++)
-        told.region_len[i] = cache->regions[i]->len;
-    for (size_t row = 0; row < SEGUE_ROWS_MAX && segue_transport_name(row); row++)
-        if (!segue_link_reaches(link, row))
-            snprintf(told.why[row], sizeof told.why[row],
-                     "it does not reach other hosts");
-        else if (export_row(cache, row, handles[row], told.why[row],
-                            sizeof told.why[row]))
-            told.rows |= 1u << row;
-    struct segue_writer w = segue_writer_make(service->body, sizeof service->body);
-    segue_cache_tell_write(&w, &told);
-    segue_link_send(link, SEGUE_SERVICE_CACHE, SEGUE_CACHE_TELL, w.data, (uint32_t)w.len,
-                    NULL, 0);
-    for (size_t row = 0; row < SEGUE_ROWS_MAX; row++)
-        if (told.rows & (1u << row)) {
-            send_handles(service, link, cache, row, handles[row]);
-            close_handles(handles[row], cache->n_regions);
-        }
-}
-
 static void on_ask(struct cache_service *service, struct peer *peer)
 {
     /* Answered once: who asks again after a deadline has the answer under way. */
@@ -135,7 +59,7 @@ static void on_ask(struct cache_service *service, struct peer *peer)
     segue_list_each (at, &service->caches) {
         struct segue_cache *cache = segue_container_of(at, struct segue_cache, list);
         if (!cache->closer)
-            tell(service, peer->link, cache);
+            segue_cache_tell(peer->link, cache, service->body);
     }
     peer->owed = true;
     segue_caches_told(service->agent);
@@ -208,7 +132,7 @@ enum segue_status segue_cache_service_add(struct segue_agent *agent,
         struct segue_link *link = segue_container_of(at, struct segue_link, list);
         struct peer *peer = link->state[SEGUE_SERVICE_CACHE];
         if (peer && peer->asks)
-            tell(service, link, cache);
+            segue_cache_tell(link, cache, service->body);
     }
     return SEGUE_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Between cache.c, cache_service.c and import.c. Thread: the agent's. */
+/* Between cache.c, cache_service.c, tell.c and import.c. Thread: the agent's. */
 #ifndef KV_CACHE_SERVICE_H
 #define KV_CACHE_SERVICE_H
 
@@ -10,6 +10,10 @@
  * many. */
 enum segue_status segue_cache_service_add(struct segue_agent *agent,
                                           struct segue_cache *cache);
+
+/* What: TELL and HANDLES of a cache of ours; `body` is room to write in. */
+void segue_cache_tell(struct segue_link *link, const struct segue_cache *cache,
+                      uint8_t body[SEGUE_FRAME_MAX]);
 
 /* What: frees a cache over which nothing is left, and wakes who closes it. */
 void segue_cache_discard(struct segue_cache *cache);
