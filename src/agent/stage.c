@@ -135,6 +135,9 @@ enum segue_status segue_stage_copy(struct segue_stage_half *half)
     half->job = (struct segue_copy_job){.transfer = hop->transfer, .done = job_done};
     half->job.src = extents(half, hop->from, &half->job.n_src);
     half->job.dst = extents(half, hop->to, &half->job.n_dst);
+    /* Slots are read again at once, and so are kept in the caches; the memory is not. */
+    if (hop->to == SEGUE_PLACE_MEMORY)
+        half->job.part_of = (uint64_t)half->pieces->count * SEGUE_SLOT_BYTES;
     half->job_report.fn = job_report;
     half->copying = true;
     enum segue_status status = segue_device_copy(hop->device, &half->job);

@@ -97,7 +97,10 @@ segue_ram_copy(struct segue_ram *ram, struct segue_pool *pool, struct segue_copy
         lanes = chunks > 0 ? (unsigned)chunks : 1;
     struct work *work = work_of(job);
     *work = (struct work){
-        .ram = ram, .pool = pool, .end = end, .stream = segue_relayout_streams(bytes)};
+        .ram = ram,
+        .pool = pool,
+        .end = end,
+        .stream = segue_relayout_streams(job->part_of > bytes ? job->part_of : bytes)};
     atomic_init(&work->running, lanes);
     for (unsigned i = 0; i < lanes; i++) {
         work->lane[i].task.fn = run_lane;

@@ -57,6 +57,9 @@ struct segue_copy_job {
     const struct segue_extent *src,
         *dst; /* addresses this device reaches: its own, imported, host */
     size_t n_src, n_dst;
+    uint64_t
+        part_of; /* bytes of the whole that this is a part of; 0: it is the whole. Many
+                         parts into cold memory are written past the caches, few are not */
     void (*done)(struct segue_copy_job *job,
                  enum segue_status status); /* exactly once, any thread; the job may be
                                                freed inside it */
