@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RUNS = 31, RUNS_QUICK = 3, PEERS = 2 };
+enum { RUNS = 31, RUNS_QUICK = 3, PEERS = 3 };
 
 /* About 200 MB of bf16 each, far more than any cache holds. */
 static const struct bench_shape models[] = {
@@ -43,25 +43,23 @@ static const struct bench_shape pieces = {"112000x2KiB",    112,  1, 32, 16000,
                                           SEGUE_DTYPE_BF16, false};
 static const struct {
     const char *name, *path, *bare;
-    double target;
+    double target, nixl_target;
 } piece_paths[] = {
-    {"pieces/shm", "shm/mapped", "copy", 0},
-    {"pieces/cma", "cma/direct", "process_vm_readv", 0.95},
+    {"pieces/shm", "shm/mapped", NULL, 0, 5},
+    {"pieces/cma", "cma/direct", "process_vm_readv", 0.95, 2.5},
 };
 
-static const struct {
-    const char *name;
-    double target;
-} libraries[PEERS] = {{"torch", 4}, {"numpy", 2.5}};
+static const char *const libraries[PEERS] = {"torch", "numpy", "nixl"};
 
 enum { VALUE, COPY, BARE, TWO, SELF, PEER, SERIES = PEER + PEERS };
 
 struct one {
     char name[48];
     struct bench_setup setup;
-    const char *bare; /* a reference beside `copy`, or NULL */
+    const char *bare; /* process_vm_readv beside `copy`, or NULL */
     double target, bare_target;
-    bool peers;
+    const char *peer; /* a script of bench/peers, or NULL */
+    double peer_target[PEERS];
 };
 
 struct run {
@@ -72,7 +70,6 @@ struct run {
     bool has[PEERS];
     double *series[SERIES];
     int n;
-    bool peerless; /* has been said */
 };
 
 /* ---- one case ---- */
@@ -93,7 +90,7 @@ static bool sample(struct run *run, const struct one *one, int i)
     run->series[SELF][i] = i % 2 ? before / after : after / before;
     if (threads == 2)
         run->series[TWO][i] = bench_pair_copy(pair, 2) / times.data;
-    if (one->bare && strcmp(one->bare, "copy") != 0) {
+    if (one->bare) {
         double bare = bench_pair_read(pair);
         if (bare <= 0)
             return false;
@@ -102,7 +99,7 @@ static bool sample(struct run *run, const struct one *one, int i)
     for (int p = 0; p < PEERS; p++) {
         if (!run->has[p])
             continue;
-        double took = bench_peer_run(&run->peer, libraries[p].name, threads);
+        double took = bench_peer_run(&run->peer, libraries[p], threads);
         if (took <= 0) {
             snprintf(pair->why, sizeof pair->why, "%s", run->peer.why);
             return false;
@@ -127,11 +124,11 @@ static void report_case(struct run *run, const struct one *one)
     add_ratio(run, &row, "copy", COPY, one->target);
     if (one->setup.threads == 2)
         add_ratio(run, &row, "copy/2t", TWO, 0);
-    if (one->bare && strcmp(one->bare, "copy") != 0)
+    if (one->bare)
         add_ratio(run, &row, one->bare, BARE, one->bare_target);
     for (int p = 0; p < PEERS; p++)
         if (run->has[p])
-            add_ratio(run, &row, libraries[p].name, PEER + p, libraries[p].target);
+            add_ratio(run, &row, libraries[p], PEER + p, one->peer_target[p]);
     add_ratio(run, &row, "self", SELF, 0);
     bench_report_row(run->report, &row);
 }
@@ -139,28 +136,34 @@ static void report_case(struct run *run, const struct one *one)
 /* Before the pair: both fork. */
 static void open_peer(struct run *run, const struct one *one)
 {
-    char text[4][16];
     const struct bench_setup *s = &one->setup;
-    snprintf(text[0], 16, "%u", s->shape.layers);
-    snprintf(text[1], 16, "%u", s->shape.heads);
-    snprintf(text[2], 16, "%u", s->shape.head_size * (s->shape.latent ? 1 : 2));
-    snprintf(text[3], 16, "%u", s->shape.tokens);
-    char from[16], to[16];
-    snprintf(from, sizeof from, "%u", s->from.block_tokens);
-    snprintf(to, sizeof to, "%u", s->to.block_tokens);
-    const char *const arguments[] = {
-        text[0], text[1], text[2], text[3], s->from.order, from, s->to.order, to, NULL};
+    const struct bench_shape *shape = &s->shape;
+    char text[8][16];
+    uint32_t content = shape->head_size * (shape->latent ? 1 : 2);
+    uint32_t many[] = {shape->layers, shape->heads, content, shape->tokens};
+    const char *geometry[] = {text[0], text[1],     text[2], text[3], s->from.order,
+                              text[4], s->to.order, text[5], NULL};
+    const char *const count[] = {text[6], text[7], NULL};
+    for (int i = 0; i < 4; i++)
+        snprintf(text[i], sizeof text[i], "%u", many[i]);
+    snprintf(text[4], sizeof text[4], "%u", s->from.block_tokens);
+    snprintf(text[5], sizeof text[5], "%u", s->to.block_tokens);
+    uint32_t n = shape->layers * (shape->tokens / s->to.block_tokens);
+    snprintf(text[6], sizeof text[6], "%u", n);
+    snprintf(text[7], sizeof text[7], "%u",
+             content * s->to.block_tokens * shape->heads *
+                 segue_dtype_size(shape->dtype));
     memset(run->has, 0, sizeof run->has);
-    if (run->peerless || !one->peers)
+    if (!one->peer)
         return;
-    if (!bench_peer_open(&run->peer, "relayout.py", arguments)) {
-        fprintf(stderr, "no torch and no NumPy beside it: %s\n", run->peer.why);
-        run->peerless = true;
+    if (!bench_peer_open(&run->peer, one->peer,
+                         strcmp(one->peer, "pieces.py") == 0 ? count : geometry)) {
+        fprintf(stderr, "%s: nothing beside it: %s\n", one->name, run->peer.why);
         return;
     }
     for (int p = 0; p < PEERS; p++) /* NumPy has one thread */
-        run->has[p] = bench_peer_has(&run->peer, libraries[p].name) &&
-                      (s->threads == 1 || p == 0);
+        run->has[p] = bench_peer_has(&run->peer, libraries[p]) &&
+                      (s->threads == 1 || strcmp(libraries[p], "numpy") != 0);
 }
 
 static void run_case(struct run *run, const struct one *one)
@@ -193,7 +196,8 @@ static void models_cases(struct run *run, uint32_t threads)
                                         .to = way->to,
                                         .path = "shm/mapped",
                                         .threads = threads},
-                              .peers = way->peers};
+                              .peer = way->peers ? "relayout.py" : NULL,
+                              .peer_target = {4, 2.5, 0}};
             bool same = strcmp(way->kind, "same") == 0,
                  small = strcmp(way->kind, "het-small") == 0;
             one.target = small ? 0 : threads == 2 ? 1.4 : same ? 0.95 : 0.90;
@@ -213,7 +217,9 @@ static void pieces_cases(struct run *run)
                                     .path = piece_paths[p].path,
                                     .threads = 1},
                           .bare = piece_paths[p].bare,
-                          .bare_target = piece_paths[p].target};
+                          .bare_target = piece_paths[p].target,
+                          .peer = "pieces.py",
+                          .peer_target = {0, 0, piece_paths[p].nixl_target}};
         snprintf(one.name, sizeof one.name, "%s/%s", piece_paths[p].name, pieces.size);
         run_case(run, &one);
     }
