@@ -2,12 +2,17 @@
 /* segue bench: reads the options and runs one of the benchmarks. */
 #include "bench.h"
 #include "command.h"
+#include "folder.h"
 
 #include <fnmatch.h>
 #include <getopt.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static const struct {
     const char *name, *summary;
@@ -80,6 +85,41 @@ static int parse(int argc, char **argv, struct bench_options *options, bool *hel
     return EXIT_WELL;
 }
 
+/* The process that measures dies of a Ctrl-C as any other; this one outlives it, to remove its folder. */
+static int run_guarded(int (*run)(const struct bench_options *options),
+                       const struct bench_options *options)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    sigset_t ends, before;
+    int status = 0, number;
+    sigemptyset(&ends);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaddset(&ends, numbers[i]);
+    sigaddset(&ends, SIGCHLD);
+    fflush(NULL);
+    sigprocmask(SIG_BLOCK, &ends, &before);
+    pid_t child = fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        sigprocmask(SIG_SETMASK, &before, NULL);
+        exit(run(options));
+    }
+    if (child < 0) {
+        fprintf(stderr, "segue bench: no process: %m\n");
+        return EXIT_NOT_SO;
+    }
+    while (waitpid(child, &status, WNOHANG) == 0)
+        if (sigwait(&ends, &number) == 0 && number != SIGCHLD)
+            kill(child, number);
+    folder_sweep(BENCH_FOLDER);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    if (WIFSIGNALED(status)) {
+        signal(WTERMSIG(status), SIG_DFL);
+        raise(WTERMSIG(status));
+    }
+    return WIFEXITED(status) ? WEXITSTATUS(status) : EXIT_NOT_SO;
+}
+
 int command_bench(int argc, char **argv)
 {
     struct bench_options options = {0};
@@ -98,7 +138,7 @@ int command_bench(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++)
         if (strcmp(benches[i].name, argv[optind]) == 0)
-            return benches[i].run(&options);
+            return run_guarded(benches[i].run, &options);
     fprintf(stderr,
             "segue bench: there is no benchmark '%s'; segue bench --help lists "
             "them\n",

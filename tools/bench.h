@@ -11,6 +11,8 @@ struct bench_options {
     const char *glob; /* cases to run; NULL: all */
 };
 
+#define BENCH_FOLDER "segue-bench" /* name of its temporary folders */
+
 bool bench_wants(const struct bench_options *options, const char *name);
 
 /* Each prints its report and returns the exit status. */

@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -51,22 +50,16 @@ void signals_obey(void)
 
 bool children_open(struct children *children, bool keep)
 {
-    const char *base = getenv("TMPDIR");
     *children = (struct children){.keep = keep};
-    if (!base || base[0] != '/' ||
-        snprintf(children->folder, sizeof children->folder, "%s/segue-demo-XXXXXX",
-                 base) >= (int)sizeof children->folder)
-        snprintf(children->folder, sizeof children->folder, "/tmp/segue-demo-XXXXXX");
-    if (mkdtemp(children->folder))
+    if (folder_make(&children->folder, "segue-demo"))
         return true;
-    fprintf(stderr, "segue demo: making %s failed: %m\n", children->folder);
-    children->folder[0] = '\0';
+    fprintf(stderr, "segue demo: making a folder failed: %m\n");
     return false;
 }
 
 void child_log_path(const struct children *children, const struct child *child, char *out)
 {
-    snprintf(out, CHILD_LOG_PATH, "%s/%s.log", children->folder, child->name);
+    snprintf(out, CHILD_LOG_PATH, "%s/%s.log", children->folder.path, child->name);
 }
 
 /* In the child, between fork and exec: only calls that are safe there. */
@@ -233,20 +226,16 @@ void children_stop(struct children *children)
     children->count = 0;
 }
 
-static int remove_one(const char *path, const struct stat *info, int kind,
-                      struct FTW *where)
-{
-    return remove(path);
-}
-
 void children_close(struct children *children)
 {
     children_stop(children);
-    if (!children->folder[0])
+    if (!children->folder.path[0])
         return;
-    if (children->keep)
-        fprintf(stderr, "segue demo: logs are kept in %s\n", children->folder);
-    else
-        nftw(children->folder, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
-    children->folder[0] = '\0';
+    if (children->keep) {
+        folder_keep(&children->folder);
+        fprintf(stderr, "segue demo: logs are kept in %s\n", children->folder.path);
+        children->folder.path[0] = '\0';
+    } else {
+        folder_remove(&children->folder);
+    }
 }

@@ -7,6 +7,8 @@
 #ifndef TOOLS_DEMO_CHILD_H
 #define TOOLS_DEMO_CHILD_H
 
+#include "folder.h"
+
 #include <jansson.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -23,7 +25,7 @@ struct child {
 };
 
 struct children {
-    char folder[96];
+    struct folder folder;
     bool keep; /* the folder stays */
     struct child list[CHILDREN_MOST];
     size_t count;

@@ -71,7 +71,7 @@ static bool start_engine(struct stage *stage, struct server *server, const char 
     bool prefill = strcmp(role, "prefill") == 0;
     const struct demo_run *run = stage->run;
     const struct demo_geometry *geometry = prefill ? &run->prefill : &run->decode;
-    snprintf(ipc, sizeof ipc, "%s/ipc", stage->children.folder);
+    snprintf(ipc, sizeof ipc, "%s/ipc", stage->children.folder.path);
     engine_arguments(&a, stage, geometry, role, name, ipc);
     say(&a, "--device", reference ? "host" : geometry->device);
     if (reference && run->prefill.dtype != run->decode.dtype)

@@ -5,8 +5,10 @@ usage: SEGUE=build/segue bench_handoff.py
 """
 import json
 import os
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 SEGUE = os.environ["SEGUE"]
@@ -62,6 +64,33 @@ class Handoff(unittest.TestCase):
         self.assertEqual((mapped["case"], mapped["unit"]), ("software/map-in", "ms"))
         self.assertGreater(mapped["min"], 0)
         self.assertEqual(done.returncode, 0 if contact["met"] else 1)
+
+    def test_nothing_stays_of_one_that_was_ended(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number=number):
+                process = self.start_endless()
+                process.send_signal(number)
+                self.assertEqual(process.wait(20), -number)
+                self.assertEqual(os.listdir(self.tmp.name), [])
+
+    def test_the_next_one_sweeps_after_one_that_was_killed(self):
+        process = self.start_endless()
+        process.kill()
+        process.wait(20)
+        os.mkdir(os.path.join(self.tmp.name, "segue-bench-another"))  # seven letters: nobody made this as we do
+        deadline = time.monotonic() + 20
+        while len(os.listdir(self.tmp.name)) > 1 and time.monotonic() < deadline:
+            bench("--quick", "--runs", "1", "--case", "shm/same/64KiB", tmp=self.tmp.name)
+        self.assertEqual(os.listdir(self.tmp.name), ["segue-bench-another"])
+
+    def start_endless(self):
+        process = subprocess.Popen([SEGUE, "bench", "handoff", "--runs", "1000", "--case", "shm/same/1GiB"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, "TMPDIR": self.tmp.name})
+        deadline = time.monotonic() + 20
+        while not os.listdir(self.tmp.name) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertTrue(os.listdir(self.tmp.name))
+        return process
 
     def test_usage(self):
         for options, words in ((["--case", "nothing"], "no case is called 'nothing'"), (["--runs", "0"], "1 to 1000"),

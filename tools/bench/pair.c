@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The consumer's half of the pair, and what both halves have in common. */
+#include "bench.h"
 #include "bench/pair.h"
 #include "bench/pair_inside.h"
 #include "bench/reference.h"
@@ -88,7 +89,7 @@ bool bench_side_open(struct bench_pair *pair, struct bench_side *side,
                      const char *require)
 {
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
-    opts.ipc_dir = pair->dir;
+    opts.ipc_dir = pair->dir.path;
     opts.require = require;
     opts.mover_threads = pair->setup.threads;
     struct segue_cache_opts cache = SEGUE_CACHE_OPTS_INIT;
@@ -166,6 +167,7 @@ static bool start_child(struct bench_pair *pair)
     if (pair->child == 0) {
         close(control[0]);
         close(stream[0]);
+        close(pair->dir.lock); /* the folder is its parent's */
         pair->control = control[1];
         pair->stream = stream[1];
         bench_producer(pair);
@@ -256,13 +258,8 @@ static bool plan(struct bench_pair *pair)
     pair->pieces_from = calloc(n, sizeof *pair->pieces_from);
     if (!pair->pieces_to || !pair->pieces_from)
         return bench_pair_fail(pair, "no memory for %zu pieces", n);
-    const char *tmp = getenv("TMPDIR");
-    snprintf(pair->dir, sizeof pair->dir, "%.40s/segue-bench-XXXXXX",
-             tmp && *tmp == '/' ? tmp : "/tmp");
-    if (!mkdtemp(pair->dir)) {
-        pair->dir[0] = '\0';
+    if (!folder_make(&pair->dir, BENCH_FOLDER))
         return bench_pair_fail(pair, "no folder for sockets: %s", strerror(errno));
-    }
     return true;
 }
 
@@ -307,12 +304,7 @@ void bench_pair_close(struct bench_pair *pair)
         close(pair->stream);
     if (pair->child > 0)
         waitpid(pair->child, NULL, 0);
-    if (pair->dir[0]) {
-        char key[sizeof pair->dir + 16]; /* what tickets were proved with */
-        snprintf(key, sizeof key, "%s/ticket.key", pair->dir);
-        unlink(key);
-        rmdir(pair->dir);
-    }
+    folder_remove(&pair->dir);
 }
 
 /* ---- hand-offs ---- */

@@ -8,6 +8,8 @@
 #ifndef TOOLS_BENCH_PAIR_H
 #define TOOLS_BENCH_PAIR_H
 
+#include "folder.h"
+
 #include <segue/claim.h>
 #include "bench/reference.h"
 
@@ -52,9 +54,9 @@ struct bench_side {
 struct bench_pair {
     struct bench_setup setup;
     struct bench_side from, to;
-    uint64_t bytes; /* of one hand-off */
-    uint32_t turn;  /* which blocks are next */
-    char dir[64];
+    uint64_t bytes;    /* of one hand-off */
+    uint32_t turn;     /* which blocks are next */
+    struct folder dir; /* of sockets */
     pid_t child;
     int control, stream; /* to the child; `stream`: a bare TCP connection */
     char *far;           /* the child's cache, as the child addresses it */
