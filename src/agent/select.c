@@ -235,6 +235,7 @@ void segue_select(const struct segue_select_input *in, struct segue_select_outpu
     struct segue_path slow[CANDIDATES];
     size_t n_slow = 0;
     out->n = out->n_refused = 0;
+    out->why[0] = 0;
     for (size_t i = 0; i < CANDIDATES; i++) {
         const struct candidate *c = &candidates[i];
         struct segue_path path = {(uint8_t)row_of(c), c->way};
@@ -260,11 +261,15 @@ void segue_select_text(const struct segue_select_output *out, char *text, size_t
     for (size_t i = 0; i < out->n + out->n_refused && len < cap; i++) {
         bool refused = i >= out->n;
         struct segue_path path = refused ? out->refused[i - out->n].path : out->path[i];
+        bool told = i == 0 && !refused && out->why[0];
         len += (size_t)snprintf(text + len, cap - len, "%s%s %s%s", i ? "\n" : "",
                                 segue_path_name(path),
                                 refused ? "refused: "
                                 : i     ? "possible"
+                                : told  ? "chosen: "
                                         : "chosen",
-                                refused ? out->refused[i - out->n].why : "");
+                                refused ? out->refused[i - out->n].why
+                                : told  ? out->why
+                                        : "");
     }
 }

@@ -54,6 +54,7 @@ struct segue_select_input {
 struct segue_select_output {
     struct segue_path path[SEGUE_PATHS_MAX]; /* best first */
     size_t n;
+    char why[160]; /* of the chosen path: how it converts, filled in by who knows */
     struct {
         struct segue_path path;
         char why[200];
@@ -63,7 +64,7 @@ struct segue_select_output {
 
 void segue_select(const struct segue_select_input *in, struct segue_select_output *out);
 
-/* What: the transcript as text, a line a path: "shm/mapped chosen", "tcp/packed
+/* What: the transcript as text, a line a path: "shm/mapped chosen: WHY", "tcp/packed
  * possible", "ipc/mapped refused: WHY"; NUL terminated, cut at cap. */
 void segue_select_text(const struct segue_select_output *out, char *text, size_t cap);
 

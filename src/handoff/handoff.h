@@ -90,7 +90,8 @@ struct segue_route {
     struct segue_link *link;
     struct segue_cache *cache; /* ours */
     const struct segue_remote_cache
-        *remote; /* consumer: theirs, as described; NULL at the producer */
+        *remote;            /* consumer: theirs, as described; NULL at the producer */
+    struct segue_cost cost; /* consumer, packed: in which order pieces travel */
     struct segue_geometry geometry;       /* theirs; a copy */
     struct segue_plan plan;               /* producer -> consumer */
     struct segue_select_output selection; /* consumer */
@@ -127,7 +128,8 @@ enum segue_status segue_route_serve(struct segue_link *link, struct segue_cache 
 /* What: makes the route's path usable; afterwards segue_pair_routed runs for every pair in route->pairs, perhaps inside the call. */
 void segue_route_open(struct segue_route *route);
 /* What: our side of the packed way, compiled once. */
-enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens);
+enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens,
+                                   enum segue_wire_order order);
 void segue_route_release(struct segue_route *route); /* one user less */
 /* What: the peer resets a cache: its memory is let go of, and the peer told so, once no pair uses it (R15). */
 enum segue_status segue_route_invalidate(struct segue_link *link, struct segue_reader *r);
@@ -215,6 +217,7 @@ struct segue_serve {
     struct segue_extent memory[SEGUE_CACHE_REGIONS_MAX];
     uint64_t tag;
     uint32_t wire_tokens, credits;
+    uint8_t wire_order; /* enum segue_wire_order */
     struct segue_bound spans;
     struct segue_digest_job digest;
     struct segue_registration *local[SEGUE_CACHE_REGIONS_MAX];

@@ -51,7 +51,8 @@ static enum segue_status build_scratch(struct segue_pack *pack,
     struct segue_plan *near = &pack->near[layer];
     if (pack->feeds) /* whole tokens, all heads: the host takes the slice out */
         SEGUE_TRY(segue_geometry_wire(ours, ours, wire->layer_first - ours->layer_first,
-                                      1, pack->wire_tokens, &scratch));
+                                      1, pack->wire_tokens, SEGUE_WIRE_BY_HEAD,
+                                      &scratch));
     else { /* what has come, in our element type */
         scratch = *wire;
         scratch.layout.dtype = ours->layout.dtype;
@@ -83,35 +84,64 @@ static enum segue_status build_scratch(struct segue_pack *pack,
     return SEGUE_OK;
 }
 
+/* From slot to slot: the tokens of a piece, which may be fewer than it has room for. */
+static struct segue_move wire_move(const struct segue_geometry *wire, uint32_t content)
+{
+    uint64_t head = wire->layout.k.head, token = wire->layout.k.token;
+    struct segue_move move = {.src_token = token, .dst_token = token, .run = content};
+    if (head == content) {
+        move.run *= wire->layout.heads; /* the heads of a token lie side by side */
+    } else {
+        move.dims = move.outer = 1; /* a head's tokens do */
+        move.dim[0] = (struct segue_dim){wire->layout.heads, head, head};
+    }
+    return move;
+}
+
 static enum segue_status build_layer(struct segue_pack *pack,
                                      const struct segue_geometry *src,
                                      const struct segue_geometry *dst, uint32_t layer)
 {
     struct segue_geometry wire;
     const struct segue_geometry *ours = pack->feeds ? src : dst;
-    SEGUE_TRY(segue_geometry_wire(src, dst, layer, 1, pack->wire_tokens, &wire));
+    SEGUE_TRY(
+        segue_geometry_wire(src, dst, layer, 1, pack->wire_tokens, pack->order, &wire));
     if (token_bytes(&wire) * pack->wire_tokens > SEGUE_SLOT_BYTES)
         return segue_fail(SEGUE_E_RANGE,
                           "%u tokens of %llu bytes do not fit in a staging slot",
                           pack->wire_tokens, (unsigned long long)token_bytes(&wire));
     uint32_t content = wire.layout.k.bytes + wire.layout.v.bytes;
-    uint64_t head = (uint64_t)content * pack->wire_tokens;
-    pack->wire = (struct segue_move){.src_token = content,
-                                     .dst_token = content,
-                                     .run = content,
-                                     .dims = 1,
-                                     .outer = 1, /* a head's tokens lie side by side */
-                                     .dim = {{wire.layout.heads, head, head}}};
+    pack->wire = wire_move(&wire, content);
     if (pack->scratch)
         return build_scratch(pack, ours, layer, &wire);
-    return pack->feeds ? segue_plan_build(src, &wire, &pack->near[layer])
-                       : segue_plan_build(&wire, dst, &pack->near[layer]);
+    const struct segue_plan_caps caps = {.strided = pack->strided};
+    SEGUE_TRY(pack->feeds ? segue_plan_build(src, &wire, &pack->near[layer])
+                          : segue_plan_build(&wire, dst, &pack->near[layer]));
+    return segue_plan_split(&pack->near[layer], &caps);
+}
+
+/* A device without strides needs the host's help, unless the pieces' order is its own. */
+static enum segue_status choose_scratch(struct segue_pack *pack,
+                                        const struct segue_geometry *src,
+                                        const struct segue_geometry *dst)
+{
+    pack->strided = pack->device->caps & SEGUE_DEVICE_STRIDED;
+    if (pack->strided)
+        return SEGUE_OK;
+    struct segue_geometry wire;
+    struct segue_plan near;
+    SEGUE_TRY(segue_geometry_wire(src, dst, 0, 1, pack->wire_tokens, pack->order, &wire));
+    SEGUE_TRY(pack->feeds ? segue_plan_build(src, &wire, &near)
+                          : segue_plan_build(&wire, dst, &near));
+    pack->scratch = near.converts || !tokens_contiguous(&near);
+    segue_plan_free(&near);
+    return SEGUE_OK;
 }
 
 enum segue_status segue_pack_build(struct segue_cache *cache, bool feeds,
                                    const struct segue_geometry *src,
                                    const struct segue_geometry *dst, uint32_t wire_tokens,
-                                   struct segue_pack **out)
+                                   enum segue_wire_order order, struct segue_pack **out)
 {
     uint32_t first = src->layer_first > dst->layer_first ? src->layer_first
                                                          : dst->layer_first;
@@ -134,12 +164,12 @@ enum segue_status segue_pack_build(struct segue_cache *cache, bool feeds,
                           end - first);
     }
     pack->feeds = feeds;
-    pack->scratch = !(cache->device->caps & SEGUE_DEVICE_STRIDED);
     pack->wire_tokens = wire_tokens;
+    pack->order = order;
     pack->layers = end - first;
     pack->device = cache->device;
     pack->host = cache->agent->devices[0];
-    enum segue_status status = SEGUE_OK;
+    enum segue_status status = choose_scratch(pack, src, dst);
     for (uint32_t i = 0; i < pack->layers && status >= 0; i++)
         status = build_layer(pack, src, dst, i);
     if (status < 0) {

@@ -2,8 +2,8 @@
 /*
  * What the packed way needs to know of a hand-off: each layer's half of the plan, and the pieces.
  *
- * A piece is one layer's share of up to `wire_tokens` consecutive tokens, in the wire order (head, token, content K then
- * V) and the producer's element type. Token t of the prompt lies at place t % wire_tokens of its piece, so the halves of a
+ * A piece is one layer's share of up to `wire_tokens` consecutive tokens, by head or by token (segue_plan_cost), content K then
+ * V, and the producer's element type. Token t of the prompt lies at place t % wire_tokens of its piece, so the halves of a
  * plan are compiled once for a pair of caches, whatever tokens travel.
  */
 #ifndef HANDOFF_PACK_H
@@ -17,10 +17,12 @@ struct segue_cache;
 /* One side's compiled half; kept with its route. */
 struct segue_pack {
     bool feeds;   /* memory -> slot; else slot -> memory */
+    bool strided; /* the device copies with strides */
     bool scratch; /* the device copies contiguous runs only: the host does the relayout */
     bool per_token;       /* and not even tokens are contiguous: one copy a token */
     uint32_t wire_tokens; /* tokens of a piece */
-    uint32_t layers;      /* of the overlap */
+    enum segue_wire_order order;
+    uint32_t layers; /* of the overlap */
     struct segue_device *device, *host;
     struct segue_plan *near;  /* layers entries: memory <-> slot, or memory <-> scratch */
     struct segue_plan *relay; /* layers entries: scratch <-> slot */
@@ -36,7 +38,7 @@ uint32_t segue_pack_tokens(const struct segue_geometry *src,
 enum segue_status segue_pack_build(struct segue_cache *cache, bool feeds,
                                    const struct segue_geometry *src,
                                    const struct segue_geometry *dst, uint32_t wire_tokens,
-                                   struct segue_pack **out);
+                                   enum segue_wire_order order, struct segue_pack **out);
 void segue_pack_free(struct segue_pack *pack);
 
 /* One hand-off over a pack. Lives in its caller's object; its arrays are kept from use to use. */

@@ -158,6 +158,7 @@ static void send_claim(struct segue_pair *pair)
     };
     if (m.way == SEGUE_WAY_PACKED) {
         m.wire_tokens = pair->route->pack->wire_tokens;
+        m.wire_order = (uint8_t)pair->route->pack->order;
         m.credits = segue_stage_credits(pair->run.pieces.count);
     }
     memcpy(m.model, cache->model, sizeof m.model);

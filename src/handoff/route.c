@@ -193,6 +193,41 @@ static struct segue_select_side local_side(const struct segue_cache *cache)
     return side;
 }
 
+/* Rates that only their ratio matters of: a host's copy, a stream, a ring in shared memory. */
+#define COPY_GBPS   10.0
+#define STREAM_GBPS 4.0
+
+/* Who converts on the chosen path, and why; for the transcript. */
+static enum segue_status say_who_converts(struct segue_route *route)
+{
+    const struct segue_plan *plan = &route->plan;
+    char *why = route->selection.why;
+    size_t cap = sizeof route->selection.why;
+    bool converts = plan->converts || plan->run != plan->src_run ||
+                    plan->run != plan->dst_run;
+    if (route->path.way == SEGUE_WAY_DIRECT)
+        snprintf(why, cap, "in place, pieces of %u B", plan->run);
+    else if (route->path.way == SEGUE_WAY_MAPPED)
+        snprintf(why, cap,
+                 converts ? "the consumer scatters in its one copy, pieces of %u B"
+                          : "one copy, pieces of %u B",
+                 plan->run);
+    if (route->path.way != SEGUE_WAY_PACKED || plan->bytes_per_token == 0)
+        return SEGUE_OK;
+    bool streams = route->cache->agent->transports[route->path.row]->caps &
+                   SEGUE_TRANSPORT_STREAM;
+    struct segue_cost_input in = {
+        .src = &route->geometry,
+        .dst = &route->cache->geometry,
+        .src_strided = route->remote->device_caps & SEGUE_DEVICE_STRIDED,
+        .dst_strided = route->cache->device->caps & SEGUE_DEVICE_STRIDED,
+        .copy_gbps = COPY_GBPS,
+        .link_gbps = streams ? STREAM_GBPS : COPY_GBPS};
+    SEGUE_TRY(segue_plan_cost(&in, &route->cost));
+    snprintf(why, cap, "%s", route->cost.why);
+    return SEGUE_OK;
+}
+
 static enum segue_status select_path(struct segue_route *route)
 {
     const struct segue_remote_cache *remote = route->remote;
@@ -220,9 +255,10 @@ static enum segue_status select_path(struct segue_route *route)
                           route->cache->device->name, text);
     }
     route->path = route->selection.path[0];
-    SEGUE_LOG(INFO, "handoff", "engine %s cache %u to cache %u goes over %s",
+    SEGUE_TRY(say_who_converts(route));
+    SEGUE_LOG(INFO, "handoff", "engine %s cache %u to cache %u goes over %s: %s",
               route->link->peer.engine_id, remote->id, route->cache->id,
-              segue_path_name(route->path));
+              segue_path_name(route->path), route->selection.why);
     return SEGUE_OK;
 }
 
@@ -265,16 +301,18 @@ enum segue_status segue_route_get(struct segue_link *link, struct segue_cache *c
     return SEGUE_OK;
 }
 
-enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens)
+enum segue_status segue_route_pack(struct segue_route *route, uint32_t wire_tokens,
+                                   enum segue_wire_order order)
 {
     bool feeds = !route->remote;
     const struct segue_geometry *ours = &route->cache->geometry,
                                 *theirs = &route->geometry;
     if (!route->pack)
         return segue_pack_build(route->cache, feeds, feeds ? ours : theirs,
-                                feeds ? theirs : ours, wire_tokens, &route->pack);
-    if (route->pack->wire_tokens != wire_tokens)
-        return segue_fail(SEGUE_E_REFUSED, "the peer changed the size of its pieces");
+                                feeds ? theirs : ours, wire_tokens, order, &route->pack);
+    if (route->pack->wire_tokens != wire_tokens || route->pack->order != order)
+        return segue_fail(SEGUE_E_REFUSED,
+                          "the peer changed the size or order of its pieces");
     return SEGUE_OK;
 }
 
@@ -294,7 +332,8 @@ static enum segue_status import(struct segue_route *route)
     struct segue_transport *t = route->cache->agent->transports[route->path.row];
     if (route->path.way == SEGUE_WAY_PACKED)
         return segue_route_pack(
-            route, segue_pack_tokens(&route->geometry, &route->cache->geometry));
+            route, segue_pack_tokens(&route->geometry, &route->cache->geometry),
+            route->cost.order);
     if (t->caps & SEGUE_TRANSPORT_STREAM)
         return SEGUE_OK;
     return segue_cache_import(route->remote, route->connection, route->path.row,

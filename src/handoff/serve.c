@@ -314,6 +314,7 @@ static enum segue_status claimed(struct segue_handoff *h, struct segue_link *lin
     serve->first = m->first;
     serve->tag = m->tag;
     serve->wire_tokens = m->wire_tokens;
+    serve->wire_order = m->wire_order;
     serve->credits = m->credits;
     serve->path = (struct segue_path){m->row, (enum segue_way)m->way};
     serve->digest_mode = (enum segue_digest)m->digest;

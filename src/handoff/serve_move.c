@@ -51,7 +51,8 @@ static enum segue_status feed_begin(struct segue_serve *serve,
                                     struct segue_connection *connection)
 {
     struct segue_cache *cache = serve->cache;
-    SEGUE_TRY(segue_route_pack(serve->route, serve->wire_tokens));
+    SEGUE_TRY(segue_route_pack(serve->route, serve->wire_tokens,
+                               (enum segue_wire_order)serve->wire_order));
     segue_cache_extents(cache, serve->memory);
     SEGUE_TRY(segue_pack_bind(serve->route->pack, &cache->geometry, serve->memory,
                               cache->n_regions, serve->part->named, serve->part->n_blocks,

@@ -5,6 +5,7 @@
 #include "agent/select.h"
 #include "base/status.h"
 #include "kv/cache.h"
+#include "kv/plan.h"
 
 static enum segue_status malformed(const char *message)
 {
@@ -40,7 +41,7 @@ void segue_claim_write(struct segue_writer *w, const struct segue_msg_claim *m)
     segue_writer_u32(w, m->cache);
     segue_writer_u8(w, m->digest);
     segue_writer_u8(w, m->row);
-    segue_writer_u8(w, m->way);
+    segue_writer_u8(w, (uint8_t)(m->way + m->wire_order)); /* order: packed only */
     segue_writer_u32(w, m->wire_tokens);
     segue_writer_u32(w, m->credits);
     segue_writer_str16(w, m->model);
@@ -64,6 +65,8 @@ enum segue_status segue_claim_read(struct segue_reader *r, struct segue_msg_clai
     m->digest = segue_reader_u8(r);
     m->row = segue_reader_u8(r);
     m->way = segue_reader_u8(r);
+    m->wire_order = m->way == SEGUE_WAY_PACKED + SEGUE_WIRE_BY_TOKEN;
+    m->way -= m->wire_order;
     m->wire_tokens = segue_reader_u32(r);
     m->credits = segue_reader_u32(r);
     segue_reader_str16_copy(r, m->model, sizeof m->model);

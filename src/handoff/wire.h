@@ -38,6 +38,7 @@ struct segue_msg_claim {
     uint8_t digest;       /* enum segue_digest */
     uint8_t row, way;     /* the path the consumer chose */
     uint32_t wire_tokens; /* packed: tokens of a piece */
+    uint8_t wire_order;   /* packed: enum segue_wire_order */
     uint32_t credits; /* packed: slots the producer may fill before one is given back */
     char model[128], convention[128];
     struct segue_geometry geometry; /* of the consumer's cache */

@@ -40,13 +40,16 @@ enum segue_status segue_plan_build(const struct segue_geometry *src,
                                    struct segue_plan *out);
 void segue_plan_free(struct segue_plan *plan);
 
-/* What: the geometry of the packed wire order (layer, head, token, content K then V) for
- * the overlap of `src` and `dst`, `tokens` tokens and layers [first, first + layers) of
+/* The order of a packed piece: (layer, head, token) or (layer, token, head), then K and V. */
+enum segue_wire_order { SEGUE_WIRE_BY_HEAD, SEGUE_WIRE_BY_TOKEN, SEGUE_WIRE_ORDERS };
+
+/* What: the geometry of a packed piece in that order for the overlap of `src` and `dst`, `tokens` tokens and layers [first, first + layers) of
  * that overlap: one region, one block, in the producer's dtype. So the producer's half is
  * plan_build(src, wire) and the consumer's half plan_build(wire, dst). */
 enum segue_status segue_geometry_wire(const struct segue_geometry *src,
                                       const struct segue_geometry *dst, uint32_t first,
                                       uint32_t layers, uint32_t tokens,
+                                      enum segue_wire_order order,
                                       struct segue_geometry *out);
 
 /* Where a stretch of a sequence lies: token i of it is token i % block_tokens of block
@@ -71,6 +74,33 @@ enum segue_status segue_spans_bind(const struct segue_plan *plan,
                                    const struct segue_tokens *src,
                                    const struct segue_tokens *dst, uint64_t tokens,
                                    struct segue_span *spans, size_t max, size_t *n_spans);
+
+/* ---- who converts (plan_cost.c) ---- */
+
+/* What the two sides of a packed copy, and what lies between them, can do. */
+struct segue_cost_input {
+    const struct segue_geometry *src, *dst;
+    bool src_strided, dst_strided; /* the device copies with strides; else the host has to
+                                      make a second pass where the order differs */
+    double link_gbps, copy_gbps;   /* gigabytes a second, of the link and of one copy */
+};
+
+struct segue_cost {
+    enum segue_wire_order order; /* the better one */
+    double
+        passes[2]
+              [SEGUE_WIRE_ORDERS]; /* {producer, consumer}: time of each side's copy, in
+                                            passes of a plain copy over the same bytes */
+    uint32_t run[2][SEGUE_WIRE_ORDERS]; /* contiguous bytes of each side's copy */
+    char why[160]; /* "wire by token: the producer copies as it lies, the consumer ..." */
+};
+
+/* What: in which order pieces travel, so that the slowest of gathering, sending and
+ * scattering is as fast as it can be, and the least is copied in all where that is equal:
+ * in the producer's own order the consumer converts (scatters), in the consumer's the
+ * producer does (gathers). Pure. */
+enum segue_status segue_plan_cost(const struct segue_cost_input *in,
+                                  struct segue_cost *out);
 
 /* What a copy engine takes. */
 struct segue_plan_caps {

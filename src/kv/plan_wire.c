@@ -7,6 +7,7 @@
 enum segue_status segue_geometry_wire(const struct segue_geometry *src,
                                       const struct segue_geometry *dst, uint32_t first,
                                       uint32_t layers, uint32_t tokens,
+                                      enum segue_wire_order order,
                                       struct segue_geometry *out)
 {
     const struct segue_layout *from = &src->layout, *to = &dst->layout;
@@ -34,8 +35,9 @@ enum segue_status segue_geometry_wire(const struct segue_geometry *src,
         __builtin_mul_overflow(all, layers, &end))
         return segue_fail(SEGUE_E_RANGE, "%u layers x %u heads x %u tokens overflow",
                           layers, head.count, tokens);
-    layout.k.token = layout.v.token = token;
-    layout.k.head = layout.v.head = heads;
+    bool by_head = order == SEGUE_WIRE_BY_HEAD;
+    layout.k.token = layout.v.token = by_head ? token : token * head.count;
+    layout.k.head = layout.v.head = by_head ? heads : token;
     layout.k.layer = layout.v.layer = all;
     layout.k.block = layout.v.block = end;
     SEGUE_TRY(segue_layout_check(&layout));

@@ -22,9 +22,9 @@ STORY = "Once upon a time there was a cache that nobody could find, because ever
 cells, prefixed = 0, 0
 
 
-def prompt_of(number):
-    """100 tokens and more; the first sentence is common to all, so that whole blocks of it are."""
-    return STORY * 2 + f"Part {number}: " + STORY[number:]
+def prompt_of(number, sentences):
+    """Some hundred tokens; the first sentences are common to all, and so are whole blocks of them."""
+    return STORY * sentences + f"Part {number}: " + STORY[number:]
 
 
 class Alone:
@@ -72,7 +72,7 @@ def batch(pairs, blocks, tp, alone, model, token_bytes):
                                           model, 2048)
                 side[order].token_bytes = token_bytes
         for i, (source, target) in enumerate(pairs):
-            hand_over(sides[0][source], sides[1][target], alone, prompt_of(i),
+            hand_over(sides[0][source], sides[1][target], alone, prompt_of(i, 7 if model else 2),
                       f"{source}/{blocks[0]}/TP{tp[0]} to {target}/{blocks[1]}/TP{tp[1]}")
 
 
@@ -81,7 +81,7 @@ def main():
     alone = Alone(model, 8 if model else 12)
     try:
         if model:
-            pairs = list(zip(ORDERS, ORDERS[1:] + ORDERS[:1]))
+            pairs = list(zip(ORDERS, ORDERS[1:] + ORDERS[:1])) * 2  # the second time with a prefix
             for i, tp in enumerate(MODEL_TP):
                 batch(pairs, BLOCKS[2 * i], tp, alone, model, 30 * 3 * 2 * 64 * 2)
         else:

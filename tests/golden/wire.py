@@ -183,7 +183,7 @@ def claim(r):
     out = {"pair": r.u64(), "tag": r.u64(), **offer(r), "hash": r.id(), "tokens": r.u32(), "first": r.u32(),
            "cache": r.u32(), "digest": r.u8(), "transport": r.u8(), "way": r.u8(), "piece": r.u32(),
            "credits": r.u32(), "model": r.str(127), "convention": r.str(127)}
-    must(out["first"] < out["tokens"] and out["digest"] <= 2 and out["way"] <= 2, "range")
+    must(out["first"] < out["tokens"] and out["digest"] <= 2 and out["way"] <= 3, "range")
     out.update(geometry(r))
     out.update(use=r.u64(), counts=r.u32())
     out["from"] = r.u32()

@@ -240,7 +240,7 @@ static enum segue_status claim_message(struct segue_reader *r)
     number("cache", m.cache);
     number("digest", m.digest);
     number("transport", m.row);
-    number("way", m.way);
+    number("way", m.way + m.wire_order);
     number("piece", m.wire_tokens);
     number("credits", m.credits);
     string("model", m.model);

@@ -145,7 +145,7 @@ static void copy_packed(struct side *src, struct side *dst, uint64_t tokens,
             uint32_t n = tokens - t < step ? (uint32_t)(tokens - t) : step;
             struct segue_geometry wire;
             assert_ok(segue_geometry_wire(&src->geometry, &dst->geometry, l, n_layers, n,
-                                          &wire));
+                                          pick(SEGUE_WIRE_ORDERS), &wire));
             struct segue_tokens slot = {(uint32_t[]){0}, 1, n, 0};
             struct segue_tokens from = src->tokens, to = dst->tokens;
             from.first += t;

@@ -126,7 +126,7 @@ static void claims_out_of_range(void **state)
         m.first = i == 4 ? 100 : m.first; /* nothing is wanted */
         m.digest = i == 1 ? 3 : m.digest;
         m.row = i == 2 ? 8 : m.row;
-        m.way = i == 3 ? 3 : m.way;
+        m.way = i == 3 ? 4 : m.way;
         m.counts = i == 5 ? 0 : m.counts;
         struct segue_writer w = segue_writer_make(body, sizeof body);
         segue_claim_write(&w, &m);

@@ -255,14 +255,17 @@ static void short_lists_are_named(void **state)
 static void wire_is_checked(void **state)
 {
     struct segue_geometry src = side("nhd", 128, 0, 8), dst = side("hnd", 16, 2, 3), wire;
-    assert_ok(segue_geometry_wire(&src, &dst, 10, 5, 100, &wire));
+    assert_ok(segue_geometry_wire(&src, &dst, 10, 5, 100, SEGUE_WIRE_BY_HEAD, &wire));
     assert_int_equal(wire.layer_first, 10);
     assert_int_equal(wire.head_first, 2);
     assert_int_equal(wire.layout.heads, 3);
     assert_int_equal(segue_layout_bytes(&wire.layout), 5 * 3 * 100 * 256);
-    assert_status(segue_geometry_wire(&src, &dst, 28, 3, 100, &wire), SEGUE_E_RANGE);
-    assert_status(segue_geometry_wire(&src, &dst, 0, 1, 0, &wire), SEGUE_E_INVALID);
-    assert_status(segue_geometry_wire(&src, &dst, 0, 0, 1, &wire), SEGUE_E_INVALID);
+    assert_status(segue_geometry_wire(&src, &dst, 28, 3, 100, SEGUE_WIRE_BY_HEAD, &wire),
+                  SEGUE_E_RANGE);
+    assert_status(segue_geometry_wire(&src, &dst, 0, 1, 0, SEGUE_WIRE_BY_HEAD, &wire),
+                  SEGUE_E_INVALID);
+    assert_status(segue_geometry_wire(&src, &dst, 0, 0, 1, SEGUE_WIRE_BY_HEAD, &wire),
+                  SEGUE_E_INVALID);
 }
 
 static const struct CMUnitTest tests[] = {
