@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A stream in the clear or under TLS. OpenSSL wants a write that did not fit again with
- * the same bytes, while who sends here may have changed its mind by then; so the bytes of
- * one record are copied, and count as sent from that moment.
+ * A stream in the clear or under TLS. Records are made for as many bytes as a turn takes
+ * and given to the fd together; they count as sent from that moment, so that nothing has
+ * to be encrypted twice when the fd does not take them all.
  */
 #include "base/tls_inside.h"
 
 #include <errno.h>
 #include <openssl/err.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define TURN_BYTES (4 * SEGUE_TLS_RECORD) /* the other direction gets its turn then */
+#define TURN_BYTES   (16 * SEGUE_TLS_RECORD) /* the other direction gets its turn then */
+#define RECORD_EXTRA 64 /* more than header, type and tag of a record, RFC 8446 5.2 */
 
 static enum segue_status end_of(struct segue_tls *tls, int result, const char *what)
 {
@@ -36,51 +38,91 @@ static enum segue_status end_of(struct segue_tls *tls, int result, const char *w
 
 /* ---- send ---- */
 
-/* The next bytes of the list, from `skip` on, as one record. */
-static void fill(struct segue_tls *tls, const struct iovec *iov, int count, size_t skip)
+/* The next bytes of the list, from `skip` on, as many as fit in a record. */
+static size_t fill(struct segue_tls *tls, const struct iovec *iov, int count, size_t skip)
 {
-    for (int i = 0; i < count && tls->pending_len < sizeof tls->pending; i++) {
+    size_t len = 0;
+    for (int i = 0; i < count && len < sizeof tls->plain; i++) {
         if (skip >= iov[i].iov_len) {
             skip -= iov[i].iov_len;
             continue;
         }
-        size_t n = iov[i].iov_len - skip, room = sizeof tls->pending - tls->pending_len;
+        size_t n = iov[i].iov_len - skip, room = sizeof tls->plain - len;
         n = n < room ? n : room;
-        memcpy(tls->pending + tls->pending_len, (const char *)iov[i].iov_base + skip, n);
-        tls->pending_len += n;
+        memcpy(tls->plain + len, (const char *)iov[i].iov_base + skip, n);
+        len += n;
         skip = 0;
     }
+    return len;
 }
 
-/* Called with the lock. */
-static enum segue_status write_pending(struct segue_tls *tls)
+static enum segue_status make_room(struct segue_tls *tls, size_t bytes)
 {
-    if (!tls->pending_len)
+    size_t records = (bytes + SEGUE_TLS_RECORD - 1) / SEGUE_TLS_RECORD;
+    size_t need = bytes + records * RECORD_EXTRA;
+    if (need <= tls->out_cap)
         return SEGUE_OK;
-    ERR_clear_error();
-    int n = SSL_write(tls->ssl, tls->pending, (int)tls->pending_len);
-    if (n <= 0)
-        return end_of(tls, n, "cannot send");
-    tls->pending_len = 0;
+    uint8_t *out = realloc(tls->out, need);
+    if (!out)
+        return segue_fail(SEGUE_E_MEMORY, "no memory for TLS records");
+    tls->out = out;
+    tls->out_cap = need;
+    return SEGUE_OK;
+}
+
+enum segue_status segue_tls_flush(struct segue_tls *tls)
+{
+    while (tls->out_sent < tls->out_len) {
+        ssize_t n = send(tls->fd, tls->out + tls->out_sent, tls->out_len - tls->out_sent,
+                         MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+            return SEGUE_IN_PROGRESS;
+        if (n < 0)
+            return segue_fail_errno(SEGUE_E_LOST, errno, "cannot send");
+        tls->out_sent += (size_t)n;
+    }
+    tls->out_len = tls->out_sent = 0;
+    return SEGUE_OK;
+}
+
+/* Called with the lock, when nothing waits: so every record finds room. */
+static enum segue_status encrypt(struct segue_tls *tls, const struct iovec *iov,
+                                 int count, size_t bytes)
+{
+    SEGUE_TRY(make_room(tls, bytes));
+    for (size_t done = 0; done < bytes;) {
+        size_t len = fill(tls, iov, count, done);
+        len = len < bytes - done ? len : bytes - done;
+        ERR_clear_error();
+        int n = SSL_write(tls->ssl, tls->plain, (int)len);
+        if (n <= 0)
+            return end_of(tls, n, "cannot send");
+        done += len;
+    }
     return SEGUE_OK;
 }
 
 static enum segue_status tls_send(struct segue_tls *tls, const struct iovec *iov,
                                   int count, size_t *sent)
 {
-    size_t total = 0, done = 0;
+    size_t total = 0;
     for (int i = 0; i < count; i++)
         total += iov[i].iov_len;
+    total = total < TURN_BYTES ? total : TURN_BYTES;
     pthread_mutex_lock(&tls->lock);
-    enum segue_status status = write_pending(tls);
-    while (status == SEGUE_OK && done < total && done < TURN_BYTES) {
-        fill(tls, iov, count, done);
-        done += tls->pending_len;
-        status = write_pending(tls);
+    enum segue_status status = segue_tls_flush(tls);
+    if (status == SEGUE_OK)
+        status = encrypt(tls, iov, count, total);
+    if (status == SEGUE_OK) {
+        *sent = total;
+        status = segue_tls_flush(tls);
+    } else {
+        *sent = 0;
     }
     pthread_mutex_unlock(&tls->lock);
-    *sent = done;
-    return status >= 0 && done ? SEGUE_OK : status;
+    return *sent && status >= 0 ? SEGUE_OK : status;
 }
 
 enum segue_status segue_socket_flush(struct segue_socket *socket)
@@ -88,7 +130,7 @@ enum segue_status segue_socket_flush(struct segue_socket *socket)
     if (!socket->tls)
         return SEGUE_OK;
     pthread_mutex_lock(&socket->tls->lock);
-    enum segue_status status = write_pending(socket->tls);
+    enum segue_status status = segue_tls_flush(socket->tls);
     pthread_mutex_unlock(&socket->tls->lock);
     return status;
 }

@@ -25,6 +25,16 @@ static int bio_write(BIO *bio, const char *data, int len)
     struct segue_tls *tls = BIO_get_data(bio);
     ssize_t n;
     BIO_clear_retry_flags(bio);
+    /* Records are gathered, so that many go in one system call (socket.c). */
+    if (tls->proved && tls->out_cap - tls->out_len >= (size_t)len) {
+        memcpy(tls->out + tls->out_len, data, (size_t)len);
+        tls->out_len += (size_t)len;
+        return len;
+    }
+    if (tls->out_len) { /* not before those */
+        BIO_set_retry_write(bio);
+        return -1;
+    }
     do
         n = send(tls->fd, data, (size_t)len, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (n < 0 && errno == EINTR);
@@ -194,13 +204,16 @@ void segue_tls_close(struct segue_tls *tls)
 {
     if (!tls)
         return;
-    if (tls->ssl && tls->proved)
+    if (tls->ssl && tls->proved) {
         SSL_shutdown(tls->ssl); /* best effort: what ends a stream is said inside it */
+        segue_tls_flush(tls);
+    }
     SSL_free(tls->ssl);
     ERR_clear_error();
     pthread_mutex_destroy(&tls->lock);
     segue_keys_wipe(&tls->keys);
-    OPENSSL_cleanse(tls->pending, tls->pending_len);
+    OPENSSL_cleanse(tls->plain, sizeof tls->plain);
+    free(tls->out);
     free(tls);
 }
 

@@ -44,7 +44,7 @@ struct segue_socket {
 };
 
 /* What: segue_stream_send and _recv over it (stream.h). Descriptors go in the clear only,
- * over unix sockets. One thread may send while another receives. Under TLS up to 16 KiB
+ * over unix sockets. One thread may send while another receives. Under TLS up to 256 KiB
  * that count as sent wait here for the fd: who has no more to send flushes; and the fd
  * says nothing of bytes that have been decrypted already: receive until IN_PROGRESS. */
 enum segue_status segue_socket_send(struct segue_socket *socket, const struct iovec *iov,

@@ -16,10 +16,14 @@ struct segue_tls {
     bool server, proved;
     struct segue_keys keys;
     char identity[9];
-    pthread_mutex_t lock; /* an SSL is for one thread at a time */
-    /* Counts as sent, and has not been taken by the fd. */
-    uint8_t pending[SEGUE_TLS_RECORD];
-    size_t pending_len;
+    pthread_mutex_t lock;            /* an SSL is for one thread at a time */
+    uint8_t plain[SEGUE_TLS_RECORD]; /* the record being made */
+    /* Records that count as sent, and have not all been taken by the fd. */
+    uint8_t *out;
+    size_t out_cap, out_len, out_sent;
 };
+
+/* What: gives the fd what it takes of them. OK: it has them all. With the lock. */
+enum segue_status segue_tls_flush(struct segue_tls *tls);
 
 #endif
