@@ -7,7 +7,7 @@ SETUP ?= scripts/setup
 SEGUE = $(BUILD)/segue
 
 .PHONY: build demo test bench lint install help clean
-.PHONY: test-asan test-tsan test-mutants model fuzz bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
+.PHONY: test-asan test-tsan test-mutants model fuzz soak bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
 
 build: $(BUILD)/build.ninja  ## compile everything into build/
 	@ninja -C $(BUILD)
@@ -47,6 +47,11 @@ model:  ## search the model of the hand-off with big bounds (hours, up to 20 GB 
 test-mutants:  ## leave one wait or check of the hand-off out at a time: a test must turn red
 	@$(SETUP) build test
 	@scripts/test-mutants
+
+soak:  ## SEGUE_TEST_CASES (1000000) random hand-offs with faults; SEGUE_TEST_SEED repeats a run
+	@$(SETUP) build test
+	@$(MAKE) --no-print-directory build
+	@SEGUE_TEST_CASES=$${SEGUE_TEST_CASES:-1000000} $(BUILD)/tests/fault/fault-soak
 
 lint:  ## formatting, layers, script syntax
 	@$(SETUP) build test lint
