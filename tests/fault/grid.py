@@ -8,6 +8,7 @@ descriptor and mapping of who survives comes back, and the next request is serve
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -54,11 +55,24 @@ def until(condition, what):
     raise AssertionError(f"did not come: {what}")
 
 
+def free_port():
+    """Below those that the kernel gives away, so that it is still free when its owner starts again."""
+    while True:
+        port = random.randrange(11000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 class Process:
     """An engine or the router: started again at the same port, seen through /proc."""
 
     def __init__(self, folder, name):
-        self.folder, self.name, self.port, self.process = folder, name, 0, None
+        self.folder, self.name, self.port, self.process = folder, name, free_port(), None
         self.log = os.path.join(folder, name + ".log")
 
     def start(self, command, env=None):
