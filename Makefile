@@ -62,12 +62,12 @@ CPU = $(shell sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1 | tr 'A
 
 BENCH_VENV = $${SEGUE_CACHE:-$$HOME/.cache/segue}/bench-venv
 
-bench:  ## measure hand-offs and relayouts, into bench/results/ (half an hour on a quiet machine)
+bench:  ## measure hand-offs, relayouts and failures, into bench/results/ (half an hour on a quiet machine)
 	@$(SETUP) build bench
 	@$(MAKE) --no-print-directory build
 	@mkdir -p bench/results
 	@python="$(BENCH_VENV)/bin/python"; [ ! -x "$$python" ] || export SEGUE_BENCH_PYTHON="$${SEGUE_BENCH_PYTHON:-$$python}"; \
-	status=0; for name in handoff relayout; do \
+	status=0; for name in handoff relayout fault; do \
 		$(SEGUE) bench $$name --json >bench/results/$$name-$(CPU).json || status=$$?; \
 		echo "wrote bench/results/$$name-$(CPU).json"; \
 	done; exit $$status

@@ -21,6 +21,7 @@ static const struct {
     {"handoff", "hand-offs between two processes beside plain copies", bench_handoff},
     {"relayout", "models' layouts to one another beside copies, torch and NumPy",
      bench_relayout},
+    {"fault", "from a producer's death, halt or cut link to the verdict", bench_fault},
 };
 
 static void usage(FILE *out)

@@ -18,5 +18,6 @@ bool bench_wants(const struct bench_options *options, const char *name);
 /* Each prints its report and returns the exit status. */
 int bench_handoff(const struct bench_options *options);
 int bench_relayout(const struct bench_options *options);
+int bench_fault(const struct bench_options *options);
 
 #endif

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`segue bench handoff`: the object it prints, its exit statuses, and that no process or folder stays behind.
+"""`segue bench handoff` and `segue bench fault`: the object it prints, its exit statuses, and that no process or folder stays behind.
 
 usage: SEGUE=build/segue bench_handoff.py
 """
@@ -14,8 +14,8 @@ import unittest
 SEGUE = os.environ["SEGUE"]
 
 
-def bench(*options, tmp):
-    return subprocess.run([SEGUE, "bench", "handoff", *options], capture_output=True, text=True, timeout=200,
+def bench(*options, tmp, name="handoff"):
+    return subprocess.run([SEGUE, "bench", name, *options], capture_output=True, text=True, timeout=200,
                           env={**os.environ, "TMPDIR": tmp})
 
 
@@ -24,8 +24,8 @@ class Handoff(unittest.TestCase):
         self.tmp = tempfile.TemporaryDirectory()
         self.addCleanup(self.tmp.cleanup)
 
-    def run_bench(self, *options):
-        done = bench(*options, tmp=self.tmp.name)
+    def run_bench(self, *options, name="handoff"):
+        done = bench(*options, tmp=self.tmp.name, name=name)
         self.assertEqual(os.listdir(self.tmp.name), [], done.stderr)
         return done
 
@@ -91,6 +91,15 @@ class Handoff(unittest.TestCase):
             time.sleep(0.01)
         self.assertTrue(os.listdir(self.tmp.name))
         return process
+
+    def test_fault_rows(self):
+        done = self.run_bench("--json", "--quick", "--runs", "2", "--case", "shm/mapped/*", name="fault")
+        said = json.loads(done.stdout)
+        self.assertEqual(said["bench"], "fault")
+        self.assertEqual([row["case"] for row in said["rows"]], [f"shm/mapped/{what}" for what in ("kill", "stop", "cut")])
+        for row in said["rows"]:
+            self.assertEqual((row["unit"], row["n"], row["limit"]), ("ms", 2, 2000))
+        self.assertEqual(done.returncode, 0 if all(row["met"] for row in said["rows"]) else 1)
 
     def test_usage(self):
         for options, words in ((["--case", "nothing"], "no case is called 'nothing'"), (["--runs", "0"], "1 to 1000"),

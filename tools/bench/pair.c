@@ -92,6 +92,7 @@ bool bench_side_open(struct bench_pair *pair, struct bench_side *side,
     opts.ipc_dir = pair->dir.path;
     opts.require = require;
     opts.mover_threads = pair->setup.threads;
+    opts.fault = side == &pair->from ? pair->setup.fault_from : pair->setup.fault_to;
     struct segue_cache_opts cache = SEGUE_CACHE_OPTS_INIT;
     cache.model = "bench";
     cache.convention = "none";
@@ -346,21 +347,30 @@ static bool settle(struct bench_pair *pair, uint64_t start, struct bench_times *
     return true;
 }
 
-bool bench_pair_hand_over(struct bench_pair *pair, enum segue_digest digest,
-                          struct bench_times *times)
+bool bench_pair_ask_offer(struct bench_pair *pair, struct segue_ticket *ticket)
 {
     struct bench_answer answer;
     if (!ask(pair, BENCH_ASK_OFFER, ++pair->turn, &answer))
         return false;
+    *ticket = answer.ticket;
+    return true;
+}
+
+bool bench_pair_hand_over(struct bench_pair *pair, enum segue_digest digest,
+                          struct bench_times *times)
+{
+    struct segue_ticket ticket;
+    if (!bench_pair_ask_offer(pair, &ticket))
+        return false;
     struct segue_group_opts group = SEGUE_GROUP_OPTS_INIT;
-    group.tokens = answer.ticket.tokens;
-    group.hash = answer.ticket.hash;
+    group.tokens = ticket.tokens;
+    group.hash = ticket.hash;
     group.digest = digest;
     struct segue_claim_opts claim = SEGUE_CLAIM_OPTS_INIT;
     claim.blocks = bench_side_blocks(&pair->to, pair->turn);
     claim.n_blocks = pair->to.needed;
     uint64_t group_id, claim_id;
-    if (segue_group_open(pair->to.agent, &answer.ticket, &group, &group_id) < 0)
+    if (segue_group_open(pair->to.agent, &ticket, &group, &group_id) < 0)
         return bench_pair_fail(pair, "%s", segue_error_detail());
     uint64_t start = bench_now_ns();
     if (segue_claim_post(pair->to.agent, group_id, pair->to.cache, &claim, &claim_id) < 0)

@@ -33,9 +33,10 @@ struct bench_paging { /* how a side keeps it */
 struct bench_setup {
     struct bench_shape shape;
     struct bench_paging from, to;
-    const char *path; /* nothing else may be used: "shm/mapped" */
-    uint32_t threads; /* movers a side */
-    uint32_t blocks;  /* of each cache; 0: as many as fill it */
+    const char *path;                  /* nothing else may be used: "shm/mapped" */
+    uint32_t threads;                  /* movers a side */
+    uint32_t blocks;                   /* of each cache; 0: as many as fill it */
+    const char *fault_from, *fault_to; /* fault schedules of the two agents; NULL: none */
 };
 
 struct bench_side {

@@ -28,6 +28,9 @@ struct bench_answer {
 bool bench_pair_fail(struct bench_pair *pair, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What: the ticket of the producer's next hand-off. */
+bool bench_pair_ask_offer(struct bench_pair *pair, struct segue_ticket *ticket);
+
 /* What: agent and cache of one side. On failure too, bench_side_close. */
 bool bench_side_open(struct bench_pair *pair, struct bench_side *side,
                      const char *require);
