@@ -7,7 +7,7 @@ SETUP ?= scripts/setup
 SEGUE = $(BUILD)/segue
 
 .PHONY: build demo test bench lint install help clean
-.PHONY: test-asan test-tsan test-mutants model fuzz soak bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
+.PHONY: test-asan test-tsan test-router-asan test-mutants model fuzz soak bench-router bench-deps bench-vllm wheel test-vllm test-rdma test-gpu
 
 build: $(BUILD)/build.ninja  ## compile everything into build/
 	@ninja -C $(BUILD)
@@ -34,6 +34,10 @@ test-asan:  ## every test under the address and undefined-behaviour sanitizers
 test-tsan:  ## unit and conformance tests under the thread sanitizer
 	@$(SETUP) build test
 	@scripts/test-sanitized tsan
+
+test-router-asan:  ## the router's tests on an nginx built with the address sanitizer, from Debian's source
+	@$(SETUP) build test
+	@scripts/test-router-asan
 
 fuzz:  ## fuzz every decoder for FUZZ_SECONDS (30) each
 	@$(SETUP) build test fuzz
