@@ -197,8 +197,11 @@ void segue_link_business(struct segue_link *link, int change)
     if (had != (link->business > 0))
         beat(link);
     link->used_ns = segue_now_ns();
-    if (link->worn && link->business == 0)
-        segue_link_close(link, "a data connection of it broke");
+    if (link->worn && link->business == 0) {
+        char why[200];
+        snprintf(why, sizeof why, "a data connection with %s broke", link->name);
+        segue_link_close(link, why);
+    }
 }
 
 void segue_link_wear(struct segue_link *link)
