@@ -193,6 +193,7 @@ static enum segue_status offer_new(struct segue_handoff *h, uint64_t sequence,
     segue_list_init(&offer->over);
     segue_offer_renew(offer, SEGUE_LEASE_ON_HOLD);
     h->live++;
+    segue_agent_fault(agent, "offer", SEGUE_FAULT_SAY);
     return SEGUE_OK;
 }
 
