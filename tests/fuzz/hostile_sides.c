@@ -9,6 +9,7 @@
 #include <segue/device.h>
 
 #include <fcntl.h>
+#include <openssl/crypto.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,6 +105,8 @@ void prey_open(struct prey *prey)
     struct segue_agent_opts opts = SEGUE_AGENT_OPTS_INIT;
     char path[64];
     must(mkdtemp(folder) != NULL, "no folder");
+    /* On this thread, so that nothing of its set-up is left to one that ends; and its clean-up comes after ours. */
+    OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CONFIG, NULL);
     atexit(clean_up);
     opts.ipc_dir = folder;
     opts.engine_id = "prey";
