@@ -71,10 +71,10 @@ void segue_fault_process(const struct segue_fault *fault)
     switch (fault->what) {
     case SEGUE_FAULT_KILL:
     case SEGUE_FAULT_RESTART:
-        kill(getpid(), SIGKILL);
+        raise(SIGKILL);
         break;
     case SEGUE_FAULT_STOP:
-        kill(getpid(), SIGSTOP);
+        raise(SIGSTOP); /* this thread too, before it goes on */
         break;
     case SEGUE_FAULT_NO_FDS:
         set_limit(RLIMIT_NOFILE, lowest_free_fd(), fault->amount);
