@@ -37,12 +37,16 @@ static enum segue_status check_kind(const struct segue_geometry *g, const char *
     return SEGUE_OK;
 }
 
+/* No scale in use is near these, and the ratio of any two is a float, neither 0 nor infinite. */
+#define SCALE_LEAST 0x1p-60f
+#define SCALE_MOST  0x1p60f
+
 static enum segue_status check_scales(const struct segue_geometry *g, const char *name)
 {
     if (g->scale && g->layout.dtype == SEGUE_DTYPE_BYTES)
         return segue_fail(SEGUE_E_INVALID, "the %s has scales for opaque bytes", name);
     for (uint32_t i = 0; g->scale && i < 2 * g->layout.layers; i++)
-        if (!(g->scale[i] > 0) || !isfinite(g->scale[i]))
+        if (!(g->scale[i] >= SCALE_LEAST && g->scale[i] <= SCALE_MOST))
             return segue_fail(SEGUE_E_INVALID, "the %s has a scale of %g in layer %u",
                               name, (double)g->scale[i], i / 2);
     return SEGUE_OK;
