@@ -56,17 +56,20 @@ static bool make_memory(struct side *side, int fill)
     return true;
 }
 
-static bool read_side(struct segue_reader *r, struct side *side, int fill)
-{
-    memset(side->region, 0, sizeof side->region);
-    return segue_geometry_read(r, &side->geometry, &side->room) == SEGUE_OK &&
-           side->geometry.layout.blocks <= BLOCKS_MOST && make_memory(side, fill);
-}
-
 static void free_side(struct side *side)
 {
     for (int r = 0; r < SEGUE_CACHE_REGIONS_MAX; r++)
         free(side->region[r].base);
+}
+
+static bool read_side(struct segue_reader *r, struct side *side, int fill)
+{
+    memset(side->region, 0, sizeof side->region);
+    if (segue_geometry_read(r, &side->geometry, &side->room) == SEGUE_OK &&
+        side->geometry.layout.blocks <= BLOCKS_MOST && make_memory(side, fill))
+        return true;
+    free_side(side);
+    return false;
 }
 
 static void carry(struct side *src, struct side *dst, const struct segue_plan *plan,
